@@ -1,0 +1,158 @@
+//! Who may upload and who may look: tenants, sites, API tokens; a projection of
+//! `heliograph.registry`.
+//!
+//! Invariant: the state is the last entry of each key, whatever was applied before. What it is
+//! not: it never reads the log itself; `heliograph_log::registry` feeds it.
+
+use crate::{SiteId, TenantId, event_id::token_hash};
+use std::collections::HashMap;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub id: TenantId,
+    /// Shown to people.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    pub id: SiteId,
+    pub tenant: TenantId,
+    /// Shown to people.
+    pub name: String,
+    /// IANA time zone; the site's days are cut by it. Fixed for the life of a site.
+    pub zone: String,
+    /// How often the logger uploads, as declared.
+    pub upload_interval_s: u32,
+    /// How often the logger measures, as declared; completeness is counted against it.
+    pub reading_interval_s: u32,
+    /// Rated power P₀, DC at standard test conditions, in W; 0 when unknown.
+    pub rated_power_w: f64,
+    /// SHA-256 of the upload token, hex.
+    pub token_hash: String,
+}
+
+/// What an API token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads its own tenant's sites.
+    Viewer,
+    /// Reads and changes everything.
+    Operator,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// SHA-256 of the token, hex.
+    pub hash: String,
+    pub tenant: TenantId,
+    pub role: Role,
+    /// What it is for, shown in lists.
+    pub name: String,
+}
+
+/// One entry of the registry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    Tenant(Tenant),
+    Site(Site),
+    ApiToken(ApiToken),
+}
+
+impl Entry {
+    /// The record's key: kind and entity id, so that compaction keeps the last of each.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Tenant(t) => format!("tenant/{}", t.id),
+            Self::Site(s) => format!("site/{}", s.id),
+            Self::ApiToken(t) => format!("token/{}", t.hash),
+        }
+    }
+}
+
+/// The registry as far as it has been read.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    tenants: HashMap<TenantId, Tenant>,
+    sites: HashMap<SiteId, Site>,
+    api_tokens: HashMap<String, ApiToken>,
+}
+
+impl Registry {
+    /// Takes an entry in, over an older one of the same key.
+    pub fn put(&mut self, entry: Entry) {
+        match entry {
+            Entry::Tenant(t) => drop(self.tenants.insert(t.id.clone(), t)),
+            Entry::Site(s) => drop(self.sites.insert(s.id.clone(), s)),
+            Entry::ApiToken(t) => drop(self.api_tokens.insert(t.hash.clone(), t)),
+        }
+    }
+
+    /// Takes out the entry of `key`: the record was a tombstone.
+    pub fn remove(&mut self, key: &str) {
+        match key.split_once('/') {
+            Some(("tenant", id)) => drop(self.tenants.remove(id)),
+            Some(("site", id)) => drop(self.sites.remove(id)),
+            Some(("token", hash)) => drop(self.api_tokens.remove(hash)),
+            _ => {}
+        }
+    }
+
+    pub fn tenant(&self, id: &str) -> Option<&Tenant> {
+        self.tenants.get(id)
+    }
+
+    pub fn site(&self, id: &str) -> Option<&Site> {
+        self.sites.get(id)
+    }
+
+    /// All sites, in the order of their ids.
+    pub fn sites(&self) -> Vec<&Site> {
+        let mut sites: Vec<&Site> = self.sites.values().collect();
+        sites.sort_by(|a, b| a.id.cmp(&b.id));
+        sites
+    }
+
+    /// The API token a caller presented, if there is one.
+    pub fn api_token(&self, token: &str) -> Option<&ApiToken> {
+        self.api_tokens.get(&token_hash(token))
+    }
+}
+
+impl Site {
+    /// Whether `token` is this site's upload token. Hashes are compared, so that the time it takes
+    /// says nothing about the token.
+    pub fn takes_token(&self, token: &str) -> bool {
+        token_hash(token) == self.token_hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(id: &str, token: &str) -> Site {
+        Site {
+            id: SiteId::parse(id).unwrap(),
+            tenant: TenantId::parse("t1").unwrap(),
+            name: id.to_owned(),
+            zone: "Asia/Tokyo".to_owned(),
+            upload_interval_s: 60,
+            reading_interval_s: 60,
+            rated_power_w: 0.0,
+            token_hash: token_hash(token),
+        }
+    }
+
+    #[test]
+    fn the_last_entry_of_a_key_counts_and_a_tombstone_removes_it() {
+        let mut registry = Registry::default();
+        registry.put(Entry::Site(site("s1", "old")));
+        registry.put(Entry::Site(site("s1", "new")));
+        assert!(registry.site("s1").unwrap().takes_token("new"));
+        assert!(!registry.site("s1").unwrap().takes_token("old"));
+        registry.remove(&Entry::Site(site("s1", "new")).key());
+        assert!(registry.site("s1").is_none());
+        registry.remove("nonsense");
+    }
+}
