@@ -1,0 +1,15 @@
+//! Compiles `proto/` with protox, a protobuf compiler in Rust: no `protoc` is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let files = ["upload", "event", "query", "admin"]
+        .map(|name| root.join(format!("heliograph/v1/{name}.proto")));
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(&files, [&root])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("heliograph.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

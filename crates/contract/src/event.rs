@@ -1,0 +1,260 @@
+//! Events on the log: protobuf values under CloudEvents headers.
+//!
+//! Headers follow the CloudEvents Kafka protocol binding, binary content mode (CloudEvents 1.0.2,
+//! "Kafka Protocol Binding" 3.2), so that jobs which are not ours can read the log. Ticks carry
+//! `ce_type` only: they are many and small.
+
+use crate::v1;
+use bytes::Bytes;
+use heliograph_domain::{
+    DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, Violation,
+    event_id::event_id, upload::Upload,
+};
+use prost::Message;
+use std::borrow::Cow;
+
+pub const TYPE_UPLOAD_ACCEPTED: &str = "heliograph.v1.UploadAccepted";
+pub const TYPE_DOOR_TICK: &str = "heliograph.v1.DoorTick";
+pub const TYPE_REGISTRY_ENTRY: &str = "heliograph.v1.RegistryEntry";
+pub const TYPE_DEAD_LETTER: &str = "heliograph.v1.DeadLetter";
+
+/// Header that names the message of the value.
+pub const HEADER_TYPE: &str = "ce_type";
+pub const CONTENT_TYPE: &str = "application/protobuf";
+
+/// One header of a record.
+pub type Header = (Cow<'static, str>, Bytes);
+
+/// An event ready to be appended: everything of a record that the event itself decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    pub key: Option<Bytes>,
+    pub headers: Vec<Header>,
+    pub value: Bytes,
+}
+
+/// What a record of `heliograph.uploads` says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UploadsEvent {
+    Upload(Upload),
+    Tick(v1::DoorTick),
+    /// A type that this version does not know: a newer writer's, to be passed over.
+    Unknown(String),
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum DecodeError {
+    #[error("header ce_type: got none, want the name of the value's message")]
+    NoType,
+    #[error("value: got a tombstone, want a {0}")]
+    NoValue(String),
+    #[error("value: not a {kind}: {source}")]
+    Malformed { kind: String, source: prost::DecodeError },
+    #[error("{0}")]
+    Rule(#[from] Violation),
+}
+
+/// The value of header `name`, where it is there and is UTF-8.
+pub fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(n, _)| n == name).and_then(|(_, v)| std::str::from_utf8(v).ok())
+}
+
+fn cloud_event(kind: &'static str, id: &str, source: &str, time: Timestamp) -> Vec<Header> {
+    let h = |name: &'static str, value: String| (Cow::Borrowed(name), Bytes::from(value));
+    vec![
+        h("ce_specversion", "1.0".into()),
+        h("ce_id", id.to_owned()),
+        h(HEADER_TYPE, kind.to_owned()),
+        h("ce_source", source.to_owned()),
+        h("ce_time", time.to_string()),
+        h("content-type", CONTENT_TYPE.to_owned()),
+    ]
+}
+
+/// Encodes an accepted upload; its id is a hash of kind, site and upload id.
+pub fn encode_upload(upload: &Upload, gateway: &str) -> Encoded {
+    let id = event_id(&[
+        TYPE_UPLOAD_ACCEPTED.as_bytes(),
+        upload.site.as_str().as_bytes(),
+        upload.upload_id.as_str().as_bytes(),
+    ]);
+    let source = format!("/heliograph/gateway/{gateway}");
+    Encoded {
+        key: Some(Bytes::copy_from_slice(upload.site.as_str().as_bytes())),
+        headers: cloud_event(TYPE_UPLOAD_ACCEPTED, &id, &source, upload.received_at),
+        value: upload_to_wire(upload).encode_to_vec().into(),
+    }
+}
+
+/// Encodes a tick; it has no key, since it is written to a partition, not about a subject.
+pub fn encode_tick(tick: &v1::DoorTick) -> Encoded {
+    Encoded {
+        key: None,
+        headers: vec![(Cow::Borrowed(HEADER_TYPE), Bytes::from_static(TYPE_DOOR_TICK.as_bytes()))],
+        value: tick.encode_to_vec().into(),
+    }
+}
+
+/// Encodes a dead letter; its id is a hash of where it came from, so a repeat after a crash is the
+/// same event.
+pub fn encode_dead_letter(letter: &v1::DeadLetter) -> Encoded {
+    let origin = match letter.origin_partition {
+        Some(p) => format!("{}/{p}", letter.origin_topic),
+        None => format!("{}/{}", letter.origin_topic, letter.site_id),
+    };
+    let value: Bytes = letter.encode_to_vec().into();
+    let id = event_id(&[TYPE_DEAD_LETTER.as_bytes(), origin.as_bytes(), &value]);
+    let at = Timestamp::from_ms(letter.at_ms);
+    Encoded {
+        headers: cloud_event(TYPE_DEAD_LETTER, &id, "/heliograph/dead-letters", at),
+        key: Some(origin.into()),
+        value,
+    }
+}
+
+/// Reads a record of `heliograph.uploads`.
+///
+/// # Errors
+/// [`DecodeError`] when the type is missing, or the value is not what the type says, or breaks a
+/// rule of the domain: a dead letter.
+pub fn decode_uploads(
+    headers: &[Header],
+    value: Option<&Bytes>,
+) -> Result<UploadsEvent, DecodeError> {
+    let kind = header(headers, HEADER_TYPE).ok_or(DecodeError::NoType)?;
+    let value = value.ok_or_else(|| DecodeError::NoValue(kind.to_owned()))?;
+    let malformed = |source| DecodeError::Malformed { kind: kind.to_owned(), source };
+    match kind {
+        TYPE_UPLOAD_ACCEPTED => {
+            let wire = v1::UploadAccepted::decode(value.clone()).map_err(malformed)?;
+            Ok(UploadsEvent::Upload(upload_from_wire(wire)?))
+        }
+        TYPE_DOOR_TICK => {
+            Ok(UploadsEvent::Tick(v1::DoorTick::decode(value.clone()).map_err(malformed)?))
+        }
+        other => Ok(UploadsEvent::Unknown(other.to_owned())),
+    }
+}
+
+fn upload_to_wire(upload: &Upload) -> v1::UploadAccepted {
+    v1::UploadAccepted {
+        site_id: upload.site.to_string(),
+        tenant_id: upload.tenant.to_string(),
+        upload_id: upload.upload_id.to_string(),
+        received_at_ms: upload.received_at.as_ms(),
+        sent_at_ms: upload.sent_at.map(Timestamp::as_ms),
+        readings: upload.readings.iter().map(reading_to_wire).collect(),
+    }
+}
+
+fn upload_from_wire(wire: v1::UploadAccepted) -> Result<Upload, Violation> {
+    Ok(Upload {
+        site: SiteId::parse_from_log(&wire.site_id)?,
+        tenant: TenantId::parse(&wire.tenant_id)?,
+        upload_id: UploadId::parse(&wire.upload_id)?,
+        received_at: Timestamp::from_ms(wire.received_at_ms),
+        sent_at: wire.sent_at_ms.map(Timestamp::from_ms),
+        readings: wire.readings.iter().map(reading_from_wire).collect::<Result<_, _>>()?,
+    })
+}
+
+/// A reading as it goes over the wire.
+pub fn reading_to_wire(r: &Reading) -> v1::Reading {
+    v1::Reading {
+        device: r.device.to_string(),
+        metric: r.metric.to_string(),
+        ts_ms: r.ts.as_ms(),
+        value: r.value,
+        quality: quality_to_wire(r.quality).into(),
+    }
+}
+
+fn reading_from_wire(r: &v1::Reading) -> Result<Reading, Violation> {
+    if !r.value.is_finite() {
+        return Err(Violation::new("readings.value", r.value, "a finite number"));
+    }
+    Ok(Reading {
+        device: DeviceId::parse(&r.device)?,
+        metric: MetricName::parse(&r.metric)?,
+        ts: Timestamp::from_ms(r.ts_ms),
+        value: r.value,
+        quality: match r.quality() {
+            v1::Quality::Unspecified | v1::Quality::Good => Quality::Good,
+            v1::Quality::Suspect => Quality::Suspect,
+            v1::Quality::Bad => Quality::Bad,
+        },
+    })
+}
+
+pub fn quality_to_wire(quality: Quality) -> v1::Quality {
+    match quality {
+        Quality::Good => v1::Quality::Good,
+        Quality::Suspect => v1::Quality::Suspect,
+        Quality::Bad => v1::Quality::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn upload(readings: Vec<(u8, i64, f64)>) -> Upload {
+        Upload {
+            site: SiteId::parse("s1").unwrap(),
+            tenant: TenantId::parse("t1").unwrap(),
+            upload_id: UploadId::parse("u1").unwrap(),
+            received_at: Timestamp::from_ms(1_700_000_000_123),
+            sent_at: None,
+            readings: readings
+                .into_iter()
+                .map(|(d, ts, value)| Reading {
+                    device: DeviceId::parse(&format!("d{d}")).unwrap(),
+                    metric: MetricName::parse("ac_power").unwrap(),
+                    ts: Timestamp::from_ms(ts),
+                    value,
+                    quality: Quality::Suspect,
+                })
+                .collect(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_upload_comes_back_as_it_was(
+            readings in proptest::collection::vec((0u8..9, 0i64..1 << 41, -1e12f64..1e12), 0..20)
+        ) {
+            let upload = upload(readings);
+            let encoded = encode_upload(&upload, "g1");
+            let got = decode_uploads(&encoded.headers, Some(&encoded.value)).unwrap();
+            prop_assert_eq!(got, UploadsEvent::Upload(upload));
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let headers = encode_upload(&upload(vec![]), "g1").headers;
+            let _ = decode_uploads(&headers, Some(&bytes.into()));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let good = encode_upload(&upload(vec![(1, 1, 1.0)]), "g1");
+        assert_eq!(decode_uploads(&[], Some(&good.value)), Err(DecodeError::NoType));
+        assert!(matches!(decode_uploads(&good.headers, None), Err(DecodeError::NoValue(_))));
+        let cut = good.value.slice(..good.value.len() - 1);
+        let got = decode_uploads(&good.headers, Some(&cut));
+        assert!(matches!(got, Err(DecodeError::Malformed { .. })));
+        let nan = encode_upload(&upload(vec![(1, 1, f64::NAN)]), "g1");
+        let got = decode_uploads(&nan.headers, Some(&nan.value)).unwrap_err();
+        assert!(got.to_string().contains("want a finite number"), "{got}");
+    }
+
+    #[test]
+    fn a_newer_type_is_passed_over_not_refused() {
+        let headers = vec![(Cow::Borrowed(HEADER_TYPE), Bytes::from_static(b"heliograph.v9.New"))];
+        let got = decode_uploads(&headers, Some(&Bytes::new())).unwrap();
+        assert_eq!(got, UploadsEvent::Unknown("heliograph.v9.New".into()));
+    }
+}

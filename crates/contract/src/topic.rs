@@ -1,0 +1,5 @@
+//! Names of the topics, as `schemas/kafka/topics.toml` declares them.
+
+pub const UPLOADS: &str = "heliograph.uploads";
+pub const REGISTRY: &str = "heliograph.registry";
+pub const DEAD_LETTERS: &str = "heliograph.dead-letters";
