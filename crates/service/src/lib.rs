@@ -1,0 +1,15 @@
+//! What is the same for every service: configuration, start-up and shutdown, health, tracing,
+//! HTTP serving, retries.
+//!
+//! Invariant: nothing here knows what a service does. A service is an `App` with
+//! `build(config, …)` and `run(shutdown)`; this crate is what its `main` and `app` lean on.
+
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod retry;
+pub mod runtime;
+pub mod telemetry;
+
+/// Cancelled when the service is to leave: by SIGTERM, Ctrl-C, or a test.
+pub use tokio_util::sync::CancellationToken as Shutdown;

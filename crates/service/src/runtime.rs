@@ -1,0 +1,52 @@
+//! `main` of a service: parse, build, wait.
+
+use crate::{Shutdown, config::ConfigError};
+use std::{future::Future, process::ExitCode};
+
+/// sysexits: the command or its configuration is wrong.
+const EX_USAGE: u8 = 64;
+
+/// Runs `work` until it ends, handing it a [`Shutdown`] that SIGTERM and Ctrl-C cancel. Prints
+/// the error chain of a failure; a [`ConfigError`] anywhere in it ends with status 64.
+pub fn run<F, Fut>(work: F) -> ExitCode
+where
+    F: FnOnce(Shutdown) -> Fut,
+    Fut: Future<Output = anyhow::Result<ExitCode>>,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&anyhow::Error::from(error)),
+    };
+    let outcome = runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        let signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
+        let outcome = work(shutdown).await;
+        signals.abort();
+        outcome
+    });
+    // Blocking calls that hang (a store that does not answer) must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+async fn cancel_on_signal(shutdown: Shutdown) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    shutdown.cancel();
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a failed command goes to its caller")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    match error.chain().any(|e| e.is::<ConfigError>()) {
+        true => ExitCode::from(EX_USAGE),
+        false => ExitCode::FAILURE,
+    }
+}
