@@ -8,7 +8,8 @@ use crate::v1;
 use bytes::Bytes;
 use heliograph_domain::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, Violation,
-    event_id::event_id, upload::Upload,
+    event_id::event_id,
+    upload::{TS_END, TS_MIN, Upload},
 };
 use prost::Message;
 use std::borrow::Cow;
@@ -174,10 +175,15 @@ fn reading_from_wire(r: &v1::Reading) -> Result<Reading, Violation> {
     if !r.value.is_finite() {
         return Err(Violation::new("readings.value", r.value, "a finite number"));
     }
+    let ts = Timestamp::from_ms(r.ts_ms);
+    if ts < TS_MIN || ts >= TS_END {
+        let want = format!("a time from {TS_MIN} to before {TS_END}");
+        return Err(Violation::new("readings.ts_ms", r.ts_ms, want));
+    }
     Ok(Reading {
         device: DeviceId::parse(&r.device)?,
         metric: MetricName::parse(&r.metric)?,
-        ts: Timestamp::from_ms(r.ts_ms),
+        ts,
         value: r.value,
         quality: match r.quality() {
             v1::Quality::Unspecified | v1::Quality::Good => Quality::Good,
@@ -223,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_upload_comes_back_as_it_was(
-            readings in proptest::collection::vec((0u8..9, 0i64..1 << 41, -1e12f64..1e12), 0..20)
+            readings in proptest::collection::vec((0u8..9, 1i64 << 40..1 << 41, -1e12f64..1e12), 0..20)
         ) {
             let upload = upload(readings);
             let encoded = encode_upload(&upload, "g1");
@@ -240,15 +246,24 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_says_why() {
-        let good = encode_upload(&upload(vec![(1, 1, 1.0)]), "g1");
+        let good = encode_upload(&upload(vec![(1, 1 << 40, 1.0)]), "g1");
         assert_eq!(decode_uploads(&[], Some(&good.value)), Err(DecodeError::NoType));
         assert!(matches!(decode_uploads(&good.headers, None), Err(DecodeError::NoValue(_))));
         let cut = good.value.slice(..good.value.len() - 1);
         let got = decode_uploads(&good.headers, Some(&cut));
         assert!(matches!(got, Err(DecodeError::Malformed { .. })));
-        let nan = encode_upload(&upload(vec![(1, 1, f64::NAN)]), "g1");
+        let nan = encode_upload(&upload(vec![(1, 1 << 40, f64::NAN)]), "g1");
         let got = decode_uploads(&nan.headers, Some(&nan.value)).unwrap_err();
         assert!(got.to_string().contains("want a finite number"), "{got}");
+    }
+
+    #[test]
+    fn a_time_that_no_table_holds_is_refused() {
+        for ts_ms in [i64::MIN, -1, 0, TS_END.as_ms(), i64::MAX] {
+            let odd = encode_upload(&upload(vec![(1, ts_ms, 1.0)]), "g1");
+            let got = decode_uploads(&odd.headers, Some(&odd.value)).unwrap_err();
+            assert!(got.to_string().contains("readings.ts_ms"), "{got}");
+        }
     }
 
     #[test]

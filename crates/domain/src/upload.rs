@@ -11,6 +11,8 @@ use std::collections::HashMap;
 
 /// Nothing was measured by a logger before this: 2000-01-01T00:00:00Z.
 pub const TS_MIN: Timestamp = Timestamp::from_secs(946_684_800);
+/// No time from here on is stored: 2106-01-01T00:00:00Z, below the end of ClickHouse's `DateTime`.
+pub const TS_END: Timestamp = Timestamp::from_secs(4_291_747_200);
 /// A logger's clock may run ahead by this much; beyond it the time is taken to be wrong.
 pub const TS_AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
 

@@ -1,0 +1,290 @@
+//! Golden events: what was once written to the log is read for ever.
+//!
+//! Each event of `schemas/events` was encoded once: `NAME.bin` is its value, `NAME.txt` shows its
+//! key, its headers and the value for people. The tests compare every field that is read, and that
+//! today's code writes the same bytes, headers and ids. A golden file is never changed: an event
+//! that changes gets a further file beside the old one. `HELIOGRAPH_BLESS=1 cargo test -p
+//! heliograph-contract --test golden` writes files that are missing, and no others.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use bytes::Bytes;
+use heliograph_contract::{
+    event::{
+        Encoded, Header, UploadsEvent, decode_uploads, encode_dead_letter, encode_tick,
+        encode_upload, header,
+    },
+    registry, v1,
+};
+use heliograph_domain::{
+    DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId,
+    registry::{ApiToken, Entry, Role, Site, Tenant},
+    upload::Upload,
+};
+use prost::Message;
+use std::{borrow::Cow, collections::BTreeSet, fmt, fs, path::PathBuf};
+
+/// SHA-256 of `abc`.
+const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+fn dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../schemas/events")
+}
+
+fn readable(encoded: &Encoded, value: &impl fmt::Debug) -> String {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut lines = vec![format!("key: {}", encoded.key.as_ref().map_or("none".into(), text))];
+    lines.extend(encoded.headers.iter().map(|(n, v)| format!("header {n}: {}", text(v))));
+    lines.push(format!("value, {} bytes: {value:#?}\n", encoded.value.len()));
+    lines.join("\n")
+}
+
+/// Key and headers as the `.txt` shows them.
+fn shown(text: &str) -> (Option<String>, Vec<Header>) {
+    let mut lines = text.lines();
+    let key = lines.next().and_then(|l| l.strip_prefix("key: ")).unwrap();
+    let headers = lines.map_while(|l| l.strip_prefix("header ")?.split_once(": "));
+    let own = |(n, v): (&str, &str)| (Cow::Owned(n.to_owned()), Bytes::from(v.to_owned()));
+    ((key != "none").then(|| key.to_owned()), headers.map(own).collect())
+}
+
+/// Compares today's encoding with the golden one and gives back what stands in the files.
+fn golden<M: Message + Default + PartialEq + fmt::Debug>(
+    name: &str,
+    today: &Encoded,
+    want: &M,
+) -> (Vec<Header>, Bytes) {
+    let (bin, txt) = (dir().join(format!("{name}.bin")), dir().join(format!("{name}.txt")));
+    if std::env::var_os("HELIOGRAPH_BLESS").is_some() && !bin.exists() && !txt.exists() {
+        fs::write(&bin, &today.value).unwrap();
+        fs::write(&txt, readable(today, want)).unwrap();
+    }
+    let value = Bytes::from(fs::read(&bin).unwrap_or_else(|e| panic!("{name}.bin: {e}")));
+    let text = fs::read_to_string(&txt).unwrap_or_else(|e| panic!("{name}.txt: {e}"));
+    let (key, headers) = shown(&text);
+    assert_eq!(M::decode(value.clone()).unwrap(), *want, "{name}: what was written is read");
+    assert_eq!(today.value, value, "{name}: the same bytes are written");
+    let today_key = today.key.as_ref().map(|k| String::from_utf8(k.to_vec()).unwrap());
+    assert_eq!(today_key, key, "{name}: the key decides the partition");
+    assert_eq!(today.headers, headers, "{name}: headers and the event's id");
+    (headers, value)
+}
+
+fn reading(device: &str, metric: &str, ts_ms: i64, value: f64, quality: Quality) -> Reading {
+    Reading {
+        device: DeviceId::parse(device).unwrap(),
+        metric: MetricName::parse(metric).unwrap(),
+        ts: Timestamp::from_ms(ts_ms),
+        value,
+        quality,
+    }
+}
+
+fn wire(device: &str, metric: &str, ts_ms: i64, value: f64, quality: v1::Quality) -> v1::Reading {
+    let (device, metric) = (device.to_owned(), metric.to_owned());
+    v1::Reading { device, metric, ts_ms, value, quality: quality.into() }
+}
+
+#[test]
+fn an_accepted_upload() {
+    let upload = Upload {
+        site: SiteId::parse("plant-1").unwrap(),
+        tenant: TenantId::parse("green-energy").unwrap(),
+        upload_id: UploadId::parse("logger-7:000042").unwrap(),
+        received_at: Timestamp::from_ms(1_767_225_661_234),
+        sent_at: Some(Timestamp::from_ms(1_767_225_660_000)),
+        readings: vec![
+            reading("inv1", "ac_power", 1_767_225_600_000, 49_500.0, Quality::Good),
+            reading("bus1/inv:2", "ac_power", 1_767_225_600_500, -1.5, Quality::Suspect),
+            reading("inv1", "operating_state", 1_767_225_600_000, 4.0, Quality::Bad),
+            reading("pyr", "poa_irradiance", 1_767_225_600_000, 0.0, Quality::Good),
+        ],
+    };
+    let want = v1::UploadAccepted {
+        site_id: "plant-1".into(),
+        tenant_id: "green-energy".into(),
+        upload_id: "logger-7:000042".into(),
+        received_at_ms: 1_767_225_661_234,
+        sent_at_ms: Some(1_767_225_660_000),
+        readings: vec![
+            wire("inv1", "ac_power", 1_767_225_600_000, 49_500.0, v1::Quality::Good),
+            wire("bus1/inv:2", "ac_power", 1_767_225_600_500, -1.5, v1::Quality::Suspect),
+            wire("inv1", "operating_state", 1_767_225_600_000, 4.0, v1::Quality::Bad),
+            wire("pyr", "poa_irradiance", 1_767_225_600_000, 0.0, v1::Quality::Good),
+        ],
+    };
+    let (headers, value) = golden("upload_accepted", &encode_upload(&upload, "gw-a"), &want);
+    assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
+}
+
+#[test]
+fn an_accepted_upload_that_says_little() {
+    let upload = Upload {
+        site: SiteId::gateway_self("gw-a"),
+        tenant: TenantId::parse("platform").unwrap(),
+        upload_id: UploadId::parse("self-1767225600000-1").unwrap(),
+        received_at: Timestamp::from_ms(1_767_225_601_000),
+        sent_at: None,
+        readings: vec![],
+    };
+    let want = v1::UploadAccepted {
+        site_id: "_gateway.gw-a".into(),
+        tenant_id: "platform".into(),
+        upload_id: "self-1767225600000-1".into(),
+        received_at_ms: 1_767_225_601_000,
+        sent_at_ms: None,
+        readings: vec![],
+    };
+    let (headers, value) = golden("upload_accepted_empty", &encode_upload(&upload, "gw-a"), &want);
+    assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
+}
+
+#[test]
+fn door_ticks() {
+    let open = v1::DoorTick {
+        instance: "gw-a".into(),
+        incarnation_ms: 1_767_225_600_000,
+        sequence: 300,
+        accepted: 1_234,
+        refused: 5,
+        self_upload_ok: true,
+        leaving: false,
+    };
+    let leaving = v1::DoorTick {
+        instance: "gw-a".into(),
+        incarnation_ms: 1_767_225_600_000,
+        sequence: 301,
+        accepted: 0,
+        refused: 0,
+        self_upload_ok: false,
+        leaving: true,
+    };
+    for (name, tick) in [("door_tick", open), ("door_tick_leaving", leaving)] {
+        let (headers, value) = golden(name, &encode_tick(&tick), &tick);
+        assert_eq!(headers.len(), 1, "ticks carry ce_type only");
+        assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Tick(tick)));
+    }
+}
+
+#[test]
+fn registry_entries() {
+    use v1::registry_entry::Entry as Wire;
+    let tenant = || TenantId::parse("green-energy").unwrap();
+    let rows = [
+        (
+            "registry_tenant",
+            Entry::Tenant(Tenant { id: tenant(), name: "みどり電力".into() }),
+            Wire::Tenant(v1::Tenant { id: "green-energy".into(), name: "みどり電力".into() }),
+        ),
+        (
+            "registry_site",
+            Entry::Site(Site {
+                id: SiteId::parse("plant-1").unwrap(),
+                tenant: tenant(),
+                name: "第一発電所".into(),
+                zone: "Asia/Tokyo".into(),
+                upload_interval_s: 300,
+                reading_interval_s: 60,
+                rated_power_w: 49_500.0,
+                token_hash: HASH.into(),
+            }),
+            Wire::Site(v1::Site {
+                id: "plant-1".into(),
+                tenant_id: "green-energy".into(),
+                name: "第一発電所".into(),
+                zone: "Asia/Tokyo".into(),
+                upload_interval_s: 300,
+                reading_interval_s: 60,
+                rated_power_w: 49_500.0,
+                token_hash: HASH.into(),
+            }),
+        ),
+        (
+            "registry_api_token",
+            Entry::ApiToken(ApiToken {
+                hash: HASH.into(),
+                tenant: tenant(),
+                role: Role::Viewer,
+                name: "wall screen".into(),
+            }),
+            Wire::ApiToken(v1::ApiToken {
+                hash: HASH.into(),
+                tenant_id: "green-energy".into(),
+                role: v1::Role::Viewer.into(),
+                name: "wall screen".into(),
+            }),
+        ),
+        (
+            "registry_api_token_operator",
+            Entry::ApiToken(ApiToken {
+                hash: HASH.into(),
+                tenant: tenant(),
+                role: Role::Operator,
+                name: "first start".into(),
+            }),
+            Wire::ApiToken(v1::ApiToken {
+                hash: HASH.into(),
+                tenant_id: "green-energy".into(),
+                role: v1::Role::Operator.into(),
+                name: "first start".into(),
+            }),
+        ),
+    ];
+    for (name, entry, wire) in rows {
+        let want = v1::RegistryEntry { entry: Some(wire) };
+        let (_, value) = golden(name, &registry::encode(&entry), &want);
+        assert_eq!(registry::decode(&value), Ok(entry));
+    }
+}
+
+#[test]
+fn dead_letters() {
+    let rejected = v1::DeadLetter {
+        origin_topic: "gateway".into(),
+        origin_partition: None,
+        origin_offset: None,
+        reason: "rejected_readings".into(),
+        detail: "1 of 2 readings; the first, at 1: value: got null, want a finite number".into(),
+        site_id: "plant-1".into(),
+        upload_id: "logger-7:000042".into(),
+        key: Bytes::new(),
+        value: Bytes::from_static(
+            br#"[{"index":1,"field":"value","got":"null","want":"a finite number","reading":{"device":"inv1","metric":"ac_power","ts":"2026-01-01T00:00:00Z","value":null}}]"#,
+        ),
+        headers: vec![],
+        at_ms: 1_767_225_661_234,
+    };
+    let undecodable = v1::DeadLetter {
+        origin_topic: "heliograph.uploads".into(),
+        origin_partition: Some(0),
+        origin_offset: Some(1_000_000),
+        reason: "undecodable".into(),
+        detail: "value: not a heliograph.v1.UploadAccepted".into(),
+        site_id: "plant-1".into(),
+        upload_id: String::new(),
+        key: Bytes::from_static(b"plant-1"),
+        value: Bytes::from_static(b"\x0a\xff\x00"),
+        headers: vec![v1::DeadLetterHeader {
+            name: "ce_type".into(),
+            value: Bytes::from_static(b"heliograph.v1.UploadAccepted"),
+        }],
+        at_ms: 1_767_225_661_500,
+    };
+    for (name, letter) in [("dead_letter_rejected", rejected), ("dead_letter_record", undecodable)]
+    {
+        let (headers, _) = golden(name, &encode_dead_letter(&letter), &letter);
+        assert_eq!(header(&headers, "ce_type"), Some("heliograph.v1.DeadLetter"));
+    }
+}
+
+#[test]
+fn every_golden_file_is_tested() {
+    let source = include_str!("golden.rs");
+    let names = fs::read_dir(dir()).unwrap().map(|e| e.unwrap().path());
+    let stems: BTreeSet<String> =
+        names.map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert!(!stems.is_empty());
+    for stem in stems {
+        assert!(source.contains(&format!("\"{stem}\"")), "{stem} is in no test");
+    }
+}
