@@ -1,0 +1,295 @@
+//! The consumer that every service runs on: backpressure, offsets and draining live here, once.
+//!
+//! ```text
+//! GroupConsumer ──records──▶ [ledger: take] ──Work──▶ processor ──Done──▶ [ledger: done] ──▶ commit
+//! ```
+//!
+//! Invariant: an offset is committed only when everything it caused has been acknowledged by a
+//! [`Done`]. What is open is bounded in records and bytes: at the limit the partitions are paused
+//! while the group is still polled, so that a slow store never costs us the membership. What this
+//! deliberately is not: it does not know what a record means.
+
+mod phase;
+
+use crate::{
+    ledger::{Epoch, Ledger},
+    port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
+};
+use phase::{Phase, Step};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Limits of a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsumerConfig {
+    /// Records handed out and not done; above it the partitions are paused.
+    pub open_records_max: usize,
+    /// Their bytes; above it the partitions are paused.
+    pub open_bytes_max: usize,
+    /// How often offsets are committed, in ms.
+    pub commit_interval_ms: u64,
+    /// How long revoked partitions, or a shutdown, wait for what is open, in ms. Shorter than the
+    /// session time-out, or the group takes the partitions away in the middle.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            open_records_max: 50_000,
+            open_bytes_max: 64 << 20,
+            commit_interval_ms: 200,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl ConsumerConfig {
+    /// # Errors
+    /// Names the key, what it got and what it wants.
+    pub fn validate(&self, session_timeout: Duration) -> Result<(), String> {
+        if self.open_records_max == 0 || self.open_bytes_max == 0 {
+            return Err("consumer.open_records_max, open_bytes_max: got 0, want at least 1".into());
+        }
+        if self.commit_interval_ms == 0 {
+            return Err("consumer.commit_interval_ms: got 0, want at least 1".into());
+        }
+        let drain = Duration::from_millis(self.drain_timeout_ms);
+        if drain >= session_timeout {
+            return Err(format!(
+                "consumer.drain_timeout_ms: got {drain:?}, want less than the session time-out \
+                 {session_timeout:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A record to be processed, with the assignment it came under.
+#[derive(Debug)]
+pub struct Taken {
+    pub record: Record,
+    pub epoch: Epoch,
+}
+
+impl Taken {
+    /// What to send when everything the record caused is acknowledged.
+    pub fn done(&self) -> Done {
+        Done { at: self.record.at.clone(), epoch: self.epoch, offset: self.record.offset }
+    }
+}
+
+/// What a processor is told, in order.
+#[derive(Debug)]
+pub enum Work {
+    /// These partitions are ours from now on.
+    Assigned(Vec<TopicPartition>),
+    Records(Vec<Taken>),
+    /// Finish what is open as soon as possible: somebody waits for it.
+    Flush,
+    /// These partitions are no longer ours.
+    Forgotten(Vec<TopicPartition>),
+}
+
+/// Everything that the record at `offset` caused is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub at: TopicPartition,
+    pub epoch: Epoch,
+    pub offset: u64,
+}
+
+/// The processor's ends of the two channels. Their content is bounded by the ledger.
+#[derive(Debug)]
+pub struct ProcessorSide {
+    pub work: mpsc::UnboundedReceiver<Work>,
+    pub done: mpsc::UnboundedSender<Done>,
+}
+
+/// Drives one group member until shutdown.
+pub struct Consumer {
+    group: Box<dyn GroupConsumer>,
+    config: ConsumerConfig,
+    ledger: Ledger,
+    phase: Phase,
+    paused: bool,
+    work: mpsc::UnboundedSender<Work>,
+    done: mpsc::UnboundedReceiver<Done>,
+}
+
+impl Consumer {
+    pub fn new(group: Box<dyn GroupConsumer>, config: ConsumerConfig) -> (Self, ProcessorSide) {
+        let (work, work_receiver) = mpsc::unbounded_channel();
+        let (done_sender, done) = mpsc::unbounded_channel();
+        let consumer = Self {
+            group,
+            config,
+            ledger: Ledger::default(),
+            phase: Phase::Consuming,
+            paused: false,
+            work,
+            done,
+        };
+        (consumer, ProcessorSide { work: work_receiver, done: done_sender })
+    }
+
+    /// Consumes until `shutdown`, then drains, commits and leaves the group.
+    ///
+    /// # Errors
+    /// A log error that trying again cannot mend, or a processor that has gone away.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), LogError> {
+        let interval = Duration::from_millis(self.config.commit_interval_ms);
+        let mut commit = tokio::time::interval(interval);
+        commit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.phase != Phase::Closed {
+            let deadline = self.phase.deadline();
+            tokio::select! {
+                () = shutdown.cancelled(), if !self.phase.is_closing() => self.begin_close(),
+                event = self.group.next() => self.on_event(event).await?,
+                done = self.done.recv() => self.on_done(done)?,
+                _ = commit.tick() => self.commit().await?,
+                () = at(deadline) => {}
+            }
+            self.apply_backpressure()?;
+            self.advance().await?;
+        }
+        self.group.close().await
+    }
+
+    fn begin_close(&mut self) {
+        self.phase.close(Instant::now() + self.drain_timeout());
+        self.tell(Work::Flush);
+    }
+
+    async fn on_event(&mut self, event: Result<GroupEvent, LogError>) -> Result<(), LogError> {
+        match event {
+            Ok(GroupEvent::Assigned(tps)) => {
+                for tp in &tps {
+                    self.ledger.assign(tp.clone());
+                }
+                tracing::info!(partitions = ?tps, "assigned");
+                if self.paused {
+                    self.group.pause(&tps)?;
+                }
+                self.tell(Work::Assigned(tps));
+            }
+            Ok(GroupEvent::Revoked(tps)) => {
+                tracing::info!(partitions = ?tps, "revoked: draining");
+                self.phase.revoke(tps, Instant::now() + self.drain_timeout());
+                self.tell(Work::Flush);
+            }
+            Ok(GroupEvent::Lost(tps)) => {
+                tracing::warn!(partitions = ?tps, "lost");
+                self.phase.lost(&tps);
+                self.forget(tps);
+            }
+            // On the way out nothing new is begun; who comes next reads these again.
+            Ok(GroupEvent::Records(_)) if self.phase.is_closing() => {}
+            Ok(GroupEvent::Records(records)) => self.take(records),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "log not readable; trying again");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, records: Vec<Record>) {
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let size = record.size_bytes();
+            if let Some(epoch) = self.ledger.take(&record.at, record.offset, size) {
+                taken.push(Taken { record, epoch });
+            }
+        }
+        if !taken.is_empty() {
+            self.tell(Work::Records(taken));
+        }
+    }
+
+    fn on_done(&mut self, done: Option<Done>) -> Result<(), LogError> {
+        let gone = || LogError::Unavailable("the processor has stopped".into());
+        let first = done.ok_or_else(gone)?;
+        self.ledger.done(&first.at, first.epoch, first.offset);
+        while let Ok(d) = self.done.try_recv() {
+            self.ledger.done(&d.at, d.epoch, d.offset);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), LogError> {
+        let plan = self.ledger.commit_plan();
+        if plan.is_empty() {
+            return Ok(());
+        }
+        match self.group.commit(&plan).await {
+            Ok(()) => self.ledger.confirm_committed(&plan),
+            // The group will say Revoked or Lost; until then nothing is committed.
+            Err(LogError::NotOwner(what)) => tracing::warn!(%what, "commit refused: not ours"),
+            Err(error) if error.is_transient() => tracing::warn!(%error, "commit failed"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Pauses above the limit and resumes below half of it, so that it does not flutter.
+    fn apply_backpressure(&mut self) -> Result<(), LogError> {
+        let (records, bytes) = (self.ledger.open_records(), self.ledger.open_bytes());
+        let ConsumerConfig { open_records_max, open_bytes_max, .. } = self.config;
+        if !self.paused && (records >= open_records_max || bytes >= open_bytes_max) {
+            self.group.pause(&self.ledger.assigned())?;
+            self.paused = true;
+        } else if self.paused && records <= open_records_max / 2 && bytes <= open_bytes_max / 2 {
+            self.group.resume(&self.ledger.assigned())?;
+            self.paused = false;
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self) -> Result<(), LogError> {
+        let ledger = &self.ledger;
+        match self.phase.step(Instant::now(), |tp| ledger.is_drained(tp), &ledger.assigned()) {
+            Step::Wait => {}
+            Step::Release(tps) => {
+                self.commit().await?;
+                self.forget(tps.clone());
+                self.group.release(&tps)?;
+            }
+            Step::Close => {
+                self.commit().await?;
+                self.phase = Phase::Closed;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, tps: Vec<TopicPartition>) {
+        for tp in &tps {
+            self.ledger.forget(tp);
+        }
+        self.tell(Work::Forgotten(tps));
+    }
+
+    /// A processor that has gone away is noticed on its `done` channel.
+    fn tell(&self, work: Work) {
+        drop(self.work.send(work));
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.drain_timeout_ms)
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The consumer against a scripted group.
+
+use super::*;
+use async_trait::async_trait;
+use heliograph_domain::Timestamp;
+use std::sync::{Arc, Mutex};
+
+#[derive(Debug, Default)]
+struct Seen {
+    commits: Vec<(TopicPartition, u64)>,
+    released: Vec<TopicPartition>,
+    pauses: usize,
+    resumes: usize,
+    closed: bool,
+}
+
+/// Plays events in order, then waits for ever.
+struct Scripted {
+    events: mpsc::UnboundedReceiver<GroupEvent>,
+    seen: Arc<Mutex<Seen>>,
+    changed: tokio::sync::watch::Sender<()>,
+}
+
+impl Scripted {
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap());
+        self.changed.send_replace(());
+    }
+}
+
+#[async_trait]
+impl GroupConsumer for Scripted {
+    async fn next(&mut self) -> Result<GroupEvent, LogError> {
+        match self.events.recv().await {
+            Some(event) => Ok(event),
+            None => std::future::pending().await,
+        }
+    }
+    fn pause(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
+        self.note(|s| s.pauses += 1);
+        Ok(())
+    }
+    fn resume(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
+        self.note(|s| s.resumes += 1);
+        Ok(())
+    }
+    async fn commit(&mut self, offsets: &[(TopicPartition, u64)]) -> Result<(), LogError> {
+        self.note(|s| s.commits.extend_from_slice(offsets));
+        Ok(())
+    }
+    fn release(&mut self, tps: &[TopicPartition]) -> Result<(), LogError> {
+        self.note(|s| s.released.extend_from_slice(tps));
+        Ok(())
+    }
+    async fn close(self: Box<Self>) -> Result<(), LogError> {
+        self.note(|s| s.closed = true);
+        Ok(())
+    }
+}
+
+struct Rig {
+    events: mpsc::UnboundedSender<GroupEvent>,
+    seen: Arc<Mutex<Seen>>,
+    changed: tokio::sync::watch::Receiver<()>,
+    side: ProcessorSide,
+    shutdown: CancellationToken,
+    running: tokio::task::JoinHandle<Result<(), LogError>>,
+}
+
+fn start(config: ConsumerConfig) -> Rig {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let (changed, watch) = tokio::sync::watch::channel(());
+    let group = Scripted { events: receiver, seen: seen.clone(), changed };
+    let (consumer, side) = Consumer::new(Box::new(group), config);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer.run(shutdown.clone()));
+    Rig { events, seen, changed: watch, side, shutdown, running }
+}
+
+impl Rig {
+    async fn until(&mut self, what: impl Fn(&Seen) -> bool) {
+        while !what(&self.seen.lock().unwrap()) {
+            self.changed.changed().await.unwrap();
+        }
+    }
+
+    async fn records(&mut self) -> Vec<Taken> {
+        loop {
+            if let Work::Records(taken) = self.side.work.recv().await.unwrap() {
+                return taken;
+            }
+        }
+    }
+}
+
+fn tp(partition: u32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+fn records(partition: u32, offsets: std::ops::Range<u64>) -> GroupEvent {
+    let one = |offset| Record {
+        at: tp(partition),
+        offset,
+        append_time: Timestamp::from_ms(0),
+        key: None,
+        headers: vec![],
+        value: Some("0123456789".into()),
+    };
+    GroupEvent::Records(offsets.map(one).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_is_committed_only_when_its_record_is_done() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..3)).unwrap();
+    let taken = rig.records().await;
+    rig.side.done.send(taken[0].done()).unwrap();
+    rig.side.done.send(taken[2].done()).unwrap();
+    rig.until(|s| s.commits == [(tp(0), 1)]).await;
+    rig.side.done.send(taken[1].done()).unwrap();
+    rig.until(|s| s.commits == [(tp(0), 1), (tp(0), 3)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_partition_is_drained_committed_then_released() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0), tp(1)])).unwrap();
+    rig.events.send(records(0, 0..1)).unwrap();
+    let taken = rig.records().await;
+    rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
+    assert!(matches!(rig.side.work.recv().await, Some(Work::Flush)));
+    assert!(rig.seen.lock().unwrap().released.is_empty());
+    rig.side.done.send(taken[0].done()).unwrap();
+    rig.until(|s| s.released == [tp(0)]).await;
+    assert_eq!(rig.seen.lock().unwrap().commits, [(tp(0), 1)]);
+    assert!(matches!(rig.side.work.recv().await, Some(Work::Forgotten(tps)) if tps == [tp(0)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_at_its_deadline_and_what_comes_later_is_not_committed() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..1)).unwrap();
+    let taken = rig.records().await;
+    rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
+    rig.until(|s| s.released == [tp(0)]).await;
+    rig.side.done.send(taken[0].done()).unwrap();
+    rig.shutdown.cancel();
+    rig.until(|s| s.closed).await;
+    assert!(rig.seen.lock().unwrap().commits.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_limit_it_pauses_and_it_resumes_when_half_is_done() {
+    let mut rig = start(ConsumerConfig { open_records_max: 4, ..Default::default() });
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..4)).unwrap();
+    rig.until(|s| s.pauses == 1).await;
+    let taken = rig.records().await;
+    for t in &taken[..2] {
+        rig.side.done.send(t.done()).unwrap();
+    }
+    rig.until(|s| s.resumes == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_flushes_commits_and_leaves() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..2)).unwrap();
+    let taken = rig.records().await;
+    rig.shutdown.cancel();
+    assert!(matches!(rig.side.work.recv().await, Some(Work::Flush)));
+    rig.events.send(records(0, 2..9)).unwrap();
+    for t in &taken {
+        rig.side.done.send(t.done()).unwrap();
+    }
+    rig.until(|s| s.closed).await;
+    assert_eq!(rig.seen.lock().unwrap().commits.last(), Some(&(tp(0), 2)));
+    rig.running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_dies_stops_the_consumer() {
+    let rig = start(ConsumerConfig::default());
+    drop(rig.side);
+    assert!(rig.running.await.unwrap().is_err());
+}
+
+#[test]
+fn a_drain_must_be_shorter_than_the_session() {
+    let config = ConsumerConfig { drain_timeout_ms: 6_000, ..Default::default() };
+    assert!(config.validate(Duration::from_secs(6)).unwrap_err().contains("drain_timeout_ms"));
+    assert!(config.validate(Duration::from_secs(7)).is_ok());
+}

@@ -1,0 +1,365 @@
+//! The settings of the Kafka adapter, and how each kind of client is configured.
+//!
+//! What the port promises (durable, in order, read from the committed offset) is set here and
+//! cannot be set otherwise: a property that would break it is refused. It opens no connection.
+
+use crate::port::{GroupSpec, LogError};
+use rdkafka::ClientConfig;
+use serde::Deserialize;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+/// How to reach Kafka and how it keeps our topics.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// Names this client in the brokers' logs and quotas.
+    pub client_id: String,
+    /// Put before the name of every topic and group on the brokers, and never seen above the port;
+    /// keeps installations or tests that share a cluster apart.
+    pub topic_prefix: String,
+    /// Copies of each record, where a topic is created.
+    pub replicas: u32,
+    /// Copies that must exist before an append is durable, where a topic is created.
+    pub min_insync_replicas: u32,
+    /// How long an append may wait for company in its batch.
+    pub linger_ms: u64,
+    /// `none`, `gzip`, `snappy` or `lz4`.
+    pub compression: String,
+    /// An append that is not acknowledged by then has failed.
+    pub delivery_timeout_ms: u64,
+    /// Appends on their way; the next one is refused at once.
+    pub queue_max_records: u32,
+    /// Their size.
+    pub queue_max_kib: u32,
+    /// What a consumer may hold that was fetched ahead.
+    pub fetch_ahead_max_kib: u32,
+    /// Time for one question to the brokers (metadata, offsets, commit, creating a topic).
+    pub request_timeout_ms: u64,
+    /// Any other property of librdkafka, most often its security settings.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: String::new(),
+            client_id: "heliograph".to_owned(),
+            topic_prefix: String::new(),
+            replicas: 3,
+            min_insync_replicas: 2,
+            linger_ms: 5,
+            compression: "lz4".to_owned(),
+            delivery_timeout_ms: 10_000,
+            queue_max_records: 50_000,
+            queue_max_kib: 65_536,
+            fetch_ahead_max_kib: 16_384,
+            request_timeout_ms: 10_000,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// Without the values of `properties`: they hold passwords.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("client_id", &self.client_id)
+            .field("topic_prefix", &self.topic_prefix)
+            .field("properties", &self.properties.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Properties that carry a promise of the port or have a key of their own.
+const OURS: &[&str] = &[
+    "acks",
+    "allow.auto.create.topics",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "client.id",
+    "compression.codec",
+    "compression.type",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "linger.ms",
+    "max.poll.interval.ms",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "queued.max.messages.kbytes",
+    "request.required.acks",
+    "session.timeout.ms",
+    "transactional.id",
+];
+
+/// A batch never grows beyond this, so a topic that takes this much takes every batch.
+pub(super) const BATCH_MAX_BYTES: usize = 512 * 1024;
+/// What the record format adds to keys, values and headers.
+pub(super) const FRAMING_MAX_BYTES: usize = 64 * 1024;
+/// The largest request of the producer: the largest record and its framing, with room.
+pub(super) const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+impl KafkaConfig {
+    /// # Errors
+    /// [`LogError::Config`] naming the key, what it got and what it wants.
+    pub fn validate(&self) -> Result<(), LogError> {
+        let wrong = |key: &str, got: &dyn fmt::Display, want: &str| {
+            Err(LogError::Config(format!("kafka.{key}: got {got}, want {want}")))
+        };
+        let servers: Vec<&str> = self.bootstrap_servers.split(',').map(str::trim).collect();
+        if let Some(bad) = servers.iter().find(|s| !is_host_port(s)) {
+            return wrong("bootstrap_servers", &format!("{bad:?}"), "host:port[,host:port]…");
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if self.topic_prefix.len() > 100 || !self.topic_prefix.chars().all(legal) {
+            let want = "at most 100 of A-Z a-z 0-9 . _ -";
+            return wrong("topic_prefix", &format!("{:?}", self.topic_prefix), want);
+        }
+        if !["none", "gzip", "snappy", "lz4"].contains(&self.compression.as_str()) {
+            return wrong("compression", &self.compression, "none, gzip, snappy or lz4");
+        }
+        if self.replicas == 0 || self.replicas > 9 {
+            return wrong("replicas", &self.replicas, "1 to 9");
+        }
+        if self.min_insync_replicas == 0 || self.min_insync_replicas > self.replicas {
+            let want = format!("1 to replicas ({})", self.replicas);
+            return wrong("min_insync_replicas", &self.min_insync_replicas, &want);
+        }
+        let ranges: [(&str, u64, u64, u64); 6] = [
+            ("linger_ms", self.linger_ms, 0, 1_000),
+            ("delivery_timeout_ms", self.delivery_timeout_ms, 1_000, 120_000),
+            ("queue_max_records", self.queue_max_records.into(), 1, 1_000_000),
+            ("queue_max_kib", self.queue_max_kib.into(), 4_096, 2_097_151),
+            ("fetch_ahead_max_kib", self.fetch_ahead_max_kib.into(), 1_024, 1_048_576),
+            ("request_timeout_ms", self.request_timeout_ms, 1_000, 120_000),
+        ];
+        for (key, got, least, most) in ranges {
+            if got < least || got > most {
+                return wrong(key, &got, &format!("{least} to {most}"));
+            }
+        }
+        if self.delivery_timeout_ms <= self.linger_ms {
+            return wrong("delivery_timeout_ms", &self.delivery_timeout_ms, "more than linger_ms");
+        }
+        if let Some(key) = self.properties.keys().find(|k| OURS.contains(&k.as_str())) {
+            let want = "another property: this one is decided by heliograph";
+            return wrong("properties", key, want);
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// The name on the brokers of a topic or group.
+    pub(super) fn broker_name(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// Any client: metadata, watermarks, administration.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut c = ClientConfig::new();
+        c.extend(self.properties.clone());
+        c.set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", &self.client_id)
+            // A broker that comes back is found again within a second, not ten.
+            .set_default(&self.properties, "reconnect.backoff.max.ms", "1000")
+            .set_default(&self.properties, "socket.timeout.ms", self.request_timeout_ms);
+        c
+    }
+
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut c = self.client();
+        c.set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("allow.auto.create.topics", "false")
+            .set("linger.ms", self.linger_ms.to_string())
+            .set("compression.codec", &self.compression)
+            .set("message.timeout.ms", self.delivery_timeout_ms.to_string())
+            .set("queue.buffering.max.messages", self.queue_max_records.to_string())
+            .set("queue.buffering.max.kbytes", self.queue_max_kib.to_string())
+            .set("message.max.bytes", REQUEST_MAX_BYTES.to_string())
+            .set("batch.size", BATCH_MAX_BYTES.to_string())
+            // How long a topic that is not there may still appear before its appends fail.
+            .set("topic.metadata.propagation.max.ms", "2000");
+        c
+    }
+
+    /// A client that reads assigned partitions. Being `assign`ed needs a group id, but joins none.
+    pub(super) fn reader(&self) -> ClientConfig {
+        let mut c = self.consumer();
+        c.set("group.id", self.broker_name("heliograph-reader"))
+            // Tells the end from a wait, also where compaction left no record before it.
+            .set("enable.partition.eof", "true");
+        c
+    }
+
+    /// A client that asks what `group` has committed, and joins nothing.
+    pub(super) fn group_offsets(&self, group: &str) -> ClientConfig {
+        let mut c = self.consumer();
+        c.set("group.id", self.broker_name(group));
+        c
+    }
+
+    pub(super) fn member(&self, spec: &GroupSpec) -> ClientConfig {
+        let session_ms = spec.session_timeout.as_millis();
+        let mut c = self.consumer();
+        c.set("group.id", self.broker_name(&spec.group))
+            .set("group.protocol", "classic")
+            .set_default(&self.properties, "partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_ms.to_string())
+            // Heartbeats come from a thread of the library. The port says that a member which no
+            // longer asks what happens next is dead: that is this limit.
+            .set("max.poll.interval.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 10).clamp(50, 3_000).to_string());
+        if let Some(instance) = &spec.instance {
+            c.set("group.instance.id", instance);
+        }
+        c
+    }
+
+    fn consumer(&self) -> ClientConfig {
+        let mut c = self.client();
+        c.set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("queued.max.messages.kbytes", self.fetch_ahead_max_kib.to_string())
+            // A consumer whose queue was full asks again after this long. The default of a second
+            // is a hole of a second in every backlog.
+            .set_default(&self.properties, "fetch.queue.backoff.ms", "5")
+            .set_default(&self.properties, "fetch.wait.max.ms", "500")
+            .set_default(&self.properties, "fetch.error.backoff.ms", "100");
+        c
+    }
+}
+
+trait SetDefault {
+    /// Sets what the configuration leaves open.
+    fn set_default(
+        &mut self,
+        given: &BTreeMap<String, String>,
+        key: &str,
+        value: impl ToString,
+    ) -> &mut Self;
+}
+
+impl SetDefault for ClientConfig {
+    fn set_default(
+        &mut self,
+        given: &BTreeMap<String, String>,
+        key: &str,
+        value: impl ToString,
+    ) -> &mut Self {
+        if !given.contains_key(key) {
+            self.set(key, value.to_string());
+        }
+        self
+    }
+}
+
+fn is_host_port(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound() -> KafkaConfig {
+        KafkaConfig { bootstrap_servers: "127.0.0.1:9092".to_owned(), ..KafkaConfig::default() }
+    }
+
+    #[test]
+    fn the_defaults_need_only_an_address() {
+        assert_eq!(sound().validate(), Ok(()));
+        let error = KafkaConfig::default().validate().unwrap_err().to_string();
+        assert!(error.contains("bootstrap_servers"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_what_it_got() {
+        type Break = fn(&mut KafkaConfig);
+        let rows: [(&str, &str, Break); 9] = [
+            ("bootstrap_servers", "\"nohost\"", |c| c.bootstrap_servers = "a:1,nohost".into()),
+            ("bootstrap_servers", "\"a:0\"", |c| c.bootstrap_servers = "a:0".into()),
+            ("topic_prefix", "\"a b\"", |c| c.topic_prefix = "a b".into()),
+            ("compression", "zip", |c| c.compression = "zip".into()),
+            ("replicas", "0", |c| c.replicas = 0),
+            ("min_insync_replicas", "4", |c| c.min_insync_replicas = 4),
+            ("delivery_timeout_ms", "5", |c| c.delivery_timeout_ms = 5),
+            ("queue_max_records", "0", |c| c.queue_max_records = 0),
+            ("properties", "acks", |c| {
+                c.properties.insert("acks".into(), "1".into());
+            }),
+        ];
+        for (key, got, spoil) in rows {
+            let mut config = sound();
+            spoil(&mut config);
+            let error = config.validate().unwrap_err().to_string();
+            let want = format!("kafka.{key}: got {got}, want ");
+            assert!(error.contains(&want), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let error = toml::from_str::<KafkaConfig>("frobs = 1").unwrap_err().to_string();
+        assert!(error.contains("frobs"), "{error}");
+        let config: KafkaConfig =
+            toml::from_str("bootstrap_servers = \"a:1\"\n[properties]\n\"sasl.username\" = \"u\"")
+                .unwrap();
+        assert_eq!(config.properties["sasl.username"], "u");
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let mut config = sound();
+        config.properties.insert("sasl.password".into(), "hunter2".into());
+        let printed = format!("{config:?}");
+        assert!(printed.contains("sasl.password") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn what_carries_a_promise_is_set_in_every_client_it_concerns() {
+        let c = sound().producer();
+        assert_eq!((c.get("acks"), c.get("enable.idempotence")), (Some("all"), Some("true")));
+        let spec = GroupSpec {
+            group: "g".to_owned(),
+            topic: "t".into(),
+            instance: Some("w-0".to_owned()),
+            session_timeout: Duration::from_secs(10),
+        };
+        let c = sound().member(&spec);
+        for (key, want) in [
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("max.poll.interval.ms", "10000"),
+            ("group.instance.id", "w-0"),
+        ] {
+            assert_eq!(c.get(key), Some(want), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_property_of_ours_that_is_open_can_be_set() {
+        let mut config = sound();
+        config.properties.insert("fetch.wait.max.ms".into(), "50".into());
+        assert_eq!(config.reader().get("fetch.wait.max.ms"), Some("50"));
+    }
+}

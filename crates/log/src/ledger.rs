@@ -1,0 +1,269 @@
+//! The offset ledger: what was taken, what is done, and so what may be committed.
+//!
+//! Pure: no log, no I/O, no locks; owned (`&mut`) by the one consumer task. Assign and revoke are
+//! inputs. Invariant: an offset is committable only when it and every taken offset below it are
+//! done. An acknowledgement for an earlier assignment of a partition (another epoch) is void.
+
+use crate::port::TopicPartition;
+use std::collections::{HashMap, VecDeque};
+
+/// Counts the assignments of a partition to this member; tells a late acknowledgement from one
+/// that counts.
+pub type Epoch = u64;
+
+#[derive(Debug)]
+struct Partition {
+    epoch: Epoch,
+    /// Taken and not yet committable: (offset, size, done), in offset order.
+    open: VecDeque<(u64, usize, bool)>,
+    /// Everything below is done; `None` until something is.
+    done_below: Option<u64>,
+    /// What the log has confirmed.
+    committed: Option<u64>,
+}
+
+/// The ledger of all partitions of one consumer.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    partitions: HashMap<TopicPartition, Partition>,
+    epochs: Epoch,
+    open_records: usize,
+    open_bytes: usize,
+}
+
+impl Ledger {
+    /// The partition is ours from now on. Returns the epoch its records carry.
+    pub fn assign(&mut self, tp: TopicPartition) -> Epoch {
+        self.forget(&tp);
+        self.epochs += 1;
+        let fresh = Partition {
+            epoch: self.epochs,
+            open: VecDeque::new(),
+            done_below: None,
+            committed: None,
+        };
+        self.partitions.insert(tp, fresh);
+        self.epochs
+    }
+
+    /// The partition is no longer ours: what is open of it is forgotten and later
+    /// acknowledgements are void.
+    pub fn forget(&mut self, tp: &TopicPartition) {
+        if let Some(p) = self.partitions.remove(tp) {
+            self.open_records -= p.open.len();
+            self.open_bytes -= p.open.iter().map(|(_, size, _)| size).sum::<usize>();
+        }
+    }
+
+    /// A record was handed out. `None` when the partition is not ours, or the offset is not above
+    /// those taken before: the record must then not be processed.
+    pub fn take(&mut self, tp: &TopicPartition, offset: u64, size_bytes: usize) -> Option<Epoch> {
+        let p = self.partitions.get_mut(tp)?;
+        let next = p.open.back().map(|(last, ..)| last + 1).or(p.done_below).unwrap_or(0);
+        if offset < next {
+            return None;
+        }
+        p.open.push_back((offset, size_bytes, false));
+        self.open_records += 1;
+        self.open_bytes += size_bytes;
+        Some(p.epoch)
+    }
+
+    /// Everything that the record caused is acknowledged. Void for another epoch.
+    pub fn done(&mut self, tp: &TopicPartition, epoch: Epoch, offset: u64) {
+        let Some(p) = self.partitions.get_mut(tp).filter(|p| p.epoch == epoch) else { return };
+        if let Ok(at) = p.open.binary_search_by_key(&offset, |(o, ..)| *o) {
+            p.open[at].2 = true;
+        }
+        while let Some((offset, size, true)) = p.open.front().copied() {
+            p.open.pop_front();
+            p.done_below = Some(offset + 1);
+            self.open_records -= 1;
+            self.open_bytes -= size;
+        }
+    }
+
+    /// What may be committed and is not yet: (partition, offset to go on from).
+    pub fn commit_plan(&self) -> Vec<(TopicPartition, u64)> {
+        let mut plan: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(_, p)| p.done_below > p.committed)
+            .filter_map(|(tp, p)| p.done_below.map(|offset| (tp.clone(), offset)))
+            .collect();
+        plan.sort();
+        plan
+    }
+
+    /// The log has taken the plan.
+    pub fn confirm_committed(&mut self, plan: &[(TopicPartition, u64)]) {
+        for (tp, offset) in plan {
+            if let Some(p) = self.partitions.get_mut(tp) {
+                p.committed = p.committed.max(Some(*offset));
+            }
+        }
+    }
+
+    /// Whether nothing of the partition is open.
+    pub fn is_drained(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_none_or(|p| p.open.is_empty())
+    }
+
+    pub fn owns(&self, tp: &TopicPartition) -> bool {
+        self.partitions.contains_key(tp)
+    }
+
+    pub fn assigned(&self) -> Vec<TopicPartition> {
+        self.partitions.keys().cloned().collect()
+    }
+
+    /// Records taken and not done.
+    pub fn open_records(&self) -> usize {
+        self.open_records
+    }
+
+    /// Their size.
+    pub fn open_bytes(&self) -> usize {
+        self.open_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn tp(partition: u32) -> TopicPartition {
+        TopicPartition::new("t", partition)
+    }
+
+    #[test]
+    fn an_offset_waits_for_those_below_it() {
+        let mut ledger = Ledger::default();
+        let epoch = ledger.assign(tp(0));
+        for offset in [3, 4, 7] {
+            assert_eq!(ledger.take(&tp(0), offset, 10), Some(epoch));
+        }
+        ledger.done(&tp(0), epoch, 4);
+        assert_eq!(ledger.commit_plan(), vec![]);
+        ledger.done(&tp(0), epoch, 3);
+        assert_eq!(ledger.commit_plan(), vec![(tp(0), 5)]);
+        ledger.confirm_committed(&[(tp(0), 5)]);
+        assert_eq!(ledger.commit_plan(), vec![]);
+        assert_eq!((ledger.open_records(), ledger.open_bytes()), (1, 10));
+    }
+
+    #[test]
+    fn an_acknowledgement_from_before_a_revocation_is_void() {
+        let mut ledger = Ledger::default();
+        let old = ledger.assign(tp(0));
+        ledger.take(&tp(0), 0, 1);
+        ledger.forget(&tp(0));
+        assert_eq!(ledger.take(&tp(0), 1, 1), None, "a record of a revoked partition is not taken");
+        let new = ledger.assign(tp(0));
+        ledger.take(&tp(0), 0, 1);
+        ledger.done(&tp(0), old, 0);
+        assert_eq!(ledger.commit_plan(), vec![]);
+        ledger.done(&tp(0), new, 0);
+        assert_eq!(ledger.commit_plan(), vec![(tp(0), 1)]);
+    }
+
+    #[test]
+    fn a_record_that_comes_again_is_not_taken_again() {
+        let mut ledger = Ledger::default();
+        let epoch = ledger.assign(tp(0));
+        assert_eq!(ledger.take(&tp(0), 5, 1), Some(epoch));
+        assert_eq!(ledger.take(&tp(0), 5, 1), None);
+        ledger.done(&tp(0), epoch, 5);
+        assert_eq!(ledger.take(&tp(0), 5, 1), None);
+        assert_eq!(ledger.take(&tp(0), 6, 1), Some(epoch));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Assign(u32),
+        Forget(u32),
+        Take(u32),
+        /// Acknowledge one of everything ever handed out, by position.
+        Done(usize),
+        Commit,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            1 => (0u32..3).prop_map(Op::Assign),
+            1 => (0u32..3).prop_map(Op::Forget),
+            6 => (0u32..3).prop_map(Op::Take),
+            6 => (0usize..40).prop_map(Op::Done),
+            2 => Just(Op::Commit),
+        ]
+    }
+
+    /// The model keeps everything and recomputes the answer from scratch.
+    #[derive(Default)]
+    struct Model {
+        taken: BTreeMap<(u32, Epoch), BTreeMap<u64, bool>>,
+        current: BTreeMap<u32, Epoch>,
+    }
+
+    impl Model {
+        fn below(&self, partition: u32) -> Option<u64> {
+            let taken = self.taken.get(&(partition, *self.current.get(&partition)?))?;
+            taken.iter().take_while(|(_, done)| **done).last().map(|(offset, _)| offset + 1)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_naive_model(ops in proptest::collection::vec(op(), 0..200)) {
+            let mut ledger = Ledger::default();
+            let mut model = Model::default();
+            let mut handed: Vec<(u32, Epoch, u64)> = vec![];
+            let mut next = 0;
+            for op in ops {
+                match op {
+                    Op::Assign(p) => {
+                        let epoch = ledger.assign(tp(p));
+                        model.current.insert(p, epoch);
+                    }
+                    Op::Forget(p) => {
+                        ledger.forget(&tp(p));
+                        model.current.remove(&p);
+                    }
+                    Op::Take(p) => {
+                        next += 1;
+                        let got = ledger.take(&tp(p), next, 7);
+                        prop_assert_eq!(got, model.current.get(&p).copied());
+                        if let Some(epoch) = got {
+                            model.taken.entry((p, epoch)).or_default().insert(next, false);
+                            handed.push((p, epoch, next));
+                        }
+                    }
+                    Op::Done(i) => if let Some((p, epoch, offset)) = handed.get(i) {
+                        ledger.done(&tp(*p), *epoch, *offset);
+                        if model.current.get(p) == Some(epoch) {
+                            model.taken.entry((*p, *epoch)).or_default().insert(*offset, true);
+                        }
+                    },
+                    Op::Commit => {
+                        let plan = ledger.commit_plan();
+                        for (tp, offset) in &plan {
+                            prop_assert_eq!(model.below(tp.partition), Some(*offset));
+                        }
+                        ledger.confirm_committed(&plan);
+                        prop_assert_eq!(ledger.commit_plan(), vec![]);
+                    }
+                }
+                prop_assert_eq!(ledger.open_bytes(), ledger.open_records() * 7);
+                for p in 0..3 {
+                    let plan = ledger.commit_plan();
+                    let planned = plan.iter().find(|(t, _)| t.partition == p).map(|(_, o)| *o);
+                    if let Some(offset) = planned {
+                        prop_assert_eq!(model.below(p), Some(offset));
+                    }
+                }
+            }
+        }
+    }
+}
