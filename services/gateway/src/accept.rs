@@ -1,0 +1,188 @@
+//! Who sends, and what an upload becomes: its answer and its records.
+//!
+//! Invariant: one upload is one record of `heliograph.uploads`; each rejected reading is in one
+//! dead letter, as it was sent. What this is not: it appends nothing (`pipeline` does).
+
+use crate::envelope::{Checked, Envelope, RejectedReading};
+use crate::problem::Problem;
+use heliograph_contract::{
+    event::{encode_dead_letter, encode_upload},
+    topic, v1,
+};
+use heliograph_domain::{
+    SiteId, TenantId, Timestamp, UploadId, Violation,
+    event_id::token_hash,
+    registry::Registry,
+    upload::{Rejected, Upload, content_id},
+};
+use heliograph_log::{NewRecord, TopicPartition};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// Rejected readings beyond this go to a further dead letter. One alone may be larger: it is at
+/// most a body, which fits (`GatewayConfig::validate`).
+const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
+const REASON_REJECTED: &str = "rejected_readings";
+/// Who the gateways' uploads to themselves belong to.
+const PLATFORM_TENANT: &str = "platform";
+
+/// The answer to an upload that was taken.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    pub upload_id: UploadId,
+    /// Readings that were taken, an exact repeat within the upload among them.
+    pub accepted: usize,
+    pub rejected: Vec<Rejected>,
+}
+
+/// The pseudo site of this process, known to nobody else.
+#[derive(Debug, Clone)]
+pub struct Itself {
+    pub site: SiteId,
+    tenant: TenantId,
+    token_hash: String,
+}
+
+/// Who sent an upload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sender {
+    pub tenant: TenantId,
+    /// This gateway: its own uploads are no site's, and do not count at the door.
+    pub is_itself: bool,
+}
+
+/// What an upload becomes.
+#[derive(Debug, PartialEq)]
+pub struct Taken {
+    pub record: NewRecord,
+    pub dead_letters: Vec<NewRecord>,
+    pub answer: Answer,
+}
+
+impl Itself {
+    /// # Errors
+    /// A [`Violation`] when the platform's own names have no sound form: a bug.
+    pub fn new(instance: &str, token: &str) -> Result<Self, Violation> {
+        Ok(Self {
+            site: SiteId::gateway_self(instance),
+            tenant: TenantId::parse(PLATFORM_TENANT)?,
+            token_hash: token_hash(token),
+        })
+    }
+}
+
+/// Finds the sender by site and token. Unknown site and wrong token give the same answer, after
+/// the same work.
+///
+/// # Errors
+/// [`Problem::WrongToken`].
+pub fn authenticate(
+    registry: &Registry,
+    itself: &Itself,
+    site: &SiteId,
+    token: &str,
+) -> Result<Sender, Problem> {
+    let hash = token_hash(token);
+    if *site == itself.site && hash == itself.token_hash {
+        return Ok(Sender { tenant: itself.tenant.clone(), is_itself: true });
+    }
+    match registry.site(site.as_str()) {
+        Some(known) if known.token_hash == hash => {
+            Ok(Sender { tenant: known.tenant.clone(), is_itself: false })
+        }
+        _ => Err(Problem::WrongToken),
+    }
+}
+
+/// Turns a sound envelope of a known sender into records and the answer that they earn.
+///
+/// # Errors
+/// [`Problem::Malformed`] as [`Envelope::check_readings`] has it.
+pub fn take(
+    envelope: Envelope<'_>,
+    sender: Sender,
+    to: TopicPartition,
+    instance: &str,
+    received_at: Timestamp,
+) -> Result<Taken, Problem> {
+    let (site, sent_at) = (envelope.site.clone(), envelope.sent_at);
+    let own_id = envelope.upload_id.clone();
+    let Checked { sent, readings, rejected } =
+        envelope.check_readings(received_at).map_err(Problem::Malformed)?;
+    let upload_id = match own_id {
+        Some(id) => id,
+        None => content_id(&site, &readings).map_err(Problem::malformed)?,
+    };
+    let upload = Upload { site, tenant: sender.tenant, upload_id, received_at, sent_at, readings };
+    let dead_letters = dead_letters(&upload, &rejected, sent);
+    let record = NewRecord::event(to, encode_upload(&upload, instance));
+    let accepted = sent - rejected.len();
+    let rejected = rejected.into_iter().map(|r| r.rejected).collect();
+    let answer = Answer { upload_id: upload.upload_id, accepted, rejected };
+    Ok(Taken { record, dead_letters, answer })
+}
+
+#[derive(Serialize)]
+struct DeadReading<'a> {
+    index: usize,
+    field: &'a str,
+    got: &'a str,
+    want: &'a str,
+    reading: &'a RawValue,
+}
+
+fn dead_letters(upload: &Upload, rejected: &[RejectedReading<'_>], sent: usize) -> Vec<NewRecord> {
+    let Some(first) = rejected.first() else { return Vec::new() };
+    let detail = format!(
+        "{} of {sent} readings; the first, at {}: {}",
+        rejected.len(),
+        first.rejected.index,
+        first.rejected.violation
+    );
+    let letter = |value: Vec<u8>| v1::DeadLetter {
+        origin_topic: "gateway".to_owned(),
+        reason: REASON_REJECTED.to_owned(),
+        detail: detail.clone(),
+        site_id: upload.site.to_string(),
+        upload_id: upload.upload_id.to_string(),
+        value: value.into(),
+        at_ms: upload.received_at.as_ms(),
+        ..Default::default()
+    };
+    let to = TopicPartition::new(topic::DEAD_LETTERS, 0);
+    json_arrays(rejected, DEAD_LETTER_BYTES_MAX)
+        .into_iter()
+        .map(|value| NewRecord::event(to.clone(), encode_dead_letter(&letter(value))))
+        .collect()
+}
+
+/// JSON arrays of the rejected readings, each of at most `bytes_max` or of one reading.
+fn json_arrays(rejected: &[RejectedReading<'_>], bytes_max: usize) -> Vec<Vec<u8>> {
+    let (mut arrays, mut open) = (Vec::new(), Vec::new());
+    for RejectedReading { rejected: Rejected { index, violation }, json } in rejected {
+        let item = DeadReading {
+            index: *index,
+            field: &violation.field,
+            got: &violation.got,
+            want: &violation.want,
+            reading: json,
+        };
+        // A struct of strings and JSON always serializes.
+        let item = serde_json::to_vec(&item).unwrap_or_default();
+        if !open.is_empty() && open.len() + item.len() + 2 > bytes_max {
+            open.push(b']');
+            arrays.push(std::mem::take(&mut open));
+        }
+        open.push(if open.is_empty() { b'[' } else { b',' });
+        open.extend_from_slice(&item);
+    }
+    if !open.is_empty() {
+        open.push(b']');
+        arrays.push(open);
+    }
+    arrays
+}
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

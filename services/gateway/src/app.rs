@@ -1,0 +1,140 @@
+//! Puts the gateway together and runs it.
+//!
+//! Shutdown, in this order: not ready and no new connections; open uploads finish (drain
+//! time-out); `leaving` on every partition (leave time-out); the end.
+
+use crate::{
+    accept::Itself,
+    config::GatewayConfig,
+    door::Door,
+    http::{self, Capacity},
+    pipeline::{Gateway, now},
+    self_upload::{self, SelfUpload},
+    ticker::Ticker,
+    ticks::PartitionTicks,
+};
+use anyhow::Context;
+use heliograph_contract::topic;
+use heliograph_domain::{Timestamp, event_id::hex};
+use heliograph_log::{Log, TopicPartition, registry::Projection, topics};
+use heliograph_service::{
+    Shutdown,
+    health::Readiness,
+    http::{HttpLimits, bind, serve},
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
+use tokio::net::TcpListener;
+
+/// A gateway that is ready to run.
+pub struct App {
+    listener: TcpListener,
+    addr: SocketAddr,
+    gateway: Arc<Gateway>,
+    ticker: Ticker,
+    self_upload: SelfUpload,
+    limits: HttpLimits,
+    /// Stops the registry's follower when the app is gone.
+    background: Shutdown,
+}
+
+impl App {
+    /// Checks the configuration and the log's topics, reads the registry to its end and binds the
+    /// listener. Connections wait until [`App::run`].
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, or the log or the address cannot be used.
+    pub async fn build(config: GatewayConfig, log: Arc<dyn Log>) -> anyhow::Result<Self> {
+        config.validate()?;
+        topics::check(&*log).await.context("gateway: the log's topics")?;
+        let count = log.partitions(topic::UPLOADS).await?;
+        let name: Arc<str> = topic::UPLOADS.into();
+        let partitions: Arc<[TopicPartition]> =
+            (0..count).map(|p| TopicPartition::new(name.clone(), p)).collect();
+        let background = Shutdown::new();
+        let registry = Projection::load(log.clone(), background.clone())
+            .await
+            .context("gateway: the registry")?;
+        let listener = bind(config.listen).await?;
+        let addr = listener.local_addr()?;
+        let (started, token) = (now(), hex(&rand::random::<[u8; 32]>()));
+        let itself = Itself::new(&config.instance, &token)?;
+        let self_upload_ok = Arc::new(AtomicBool::new(false));
+        let self_upload = SelfUpload::new(self_upload::Parts {
+            addr,
+            token,
+            site: itself.site.clone(),
+            incarnation_ms: started.as_ms(),
+            interval: config.tick_interval,
+            timeout: config.self_upload_timeout,
+            ok: self_upload_ok.clone(),
+        })?;
+        let door = Arc::new(Door::new(count));
+        let ticker = Ticker {
+            log: log.clone(),
+            door: door.clone(),
+            self_upload_ok,
+            partitions: ticks(&config.instance, started, &partitions),
+            interval: config.tick_interval,
+            leave_timeout: config.leave_timeout,
+        };
+        let gateway = Arc::new(Gateway {
+            log,
+            registry,
+            partitions,
+            door,
+            itself,
+            capacity: Capacity::new(config.in_flight_max, config.in_flight_bytes_max),
+            retry_after: config.retry_after()?,
+            instance: config.instance,
+            body_bytes_max: config.body_bytes_max,
+            body_read_timeout: config.body_read_timeout,
+            readings_max: config.readings_max,
+            append_timeout: config.append_timeout,
+        });
+        let limits = config.http;
+        Ok(Self { listener, addr, gateway, ticker, self_upload, limits, background })
+    }
+
+    /// Where uploads are taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Runs until `shutdown`, then leaves in good order.
+    ///
+    /// # Errors
+    /// None at present: what fails while it runs is answered with 503 and said in ticks.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { listener, addr, gateway, ticker, self_upload, limits, background } = self;
+        let _background = background.drop_guard();
+        let readiness = Readiness::default();
+        let router = http::routes(gateway, readiness.clone());
+        let (leave, stop) = (Shutdown::new(), shutdown.clone());
+        let uploads = async {
+            serve(listener, router, limits, shutdown.clone()).await;
+            leave.cancel();
+        };
+        let phases = async {
+            readiness.ready();
+            tracing::info!(%addr, "gateway ready");
+            stop.cancelled().await;
+            readiness.leaving();
+        };
+        let own = self_upload.run(shutdown.clone());
+        tokio::join!(uploads, phases, own, ticker.run(leave.clone()));
+        tracing::info!(%addr, "gateway left");
+        Ok(())
+    }
+}
+
+fn ticks(
+    instance: &str,
+    started: Timestamp,
+    partitions: &[TopicPartition],
+) -> Vec<(TopicPartition, PartitionTicks)> {
+    let fresh = |tp: &TopicPartition| (tp.clone(), PartitionTicks::new(instance, started.as_ms()));
+    partitions.iter().map(fresh).collect()
+}

@@ -1,0 +1,294 @@
+//! What can be set, and what must fit together.
+//!
+//! Invariant: with a validated configuration every upload that passes the body limit fits into
+//! one record of its topic, and every rejected reading into one dead letter. The bound behind it,
+//! [`RECORD_OVERHEAD_BYTES`], is checked by a property test in `accept`.
+
+use heliograph_contract::topic;
+use heliograph_domain::{SiteId, Violation, retry::RetryAfter};
+use heliograph_log::{LogError, topics};
+use heliograph_service::{config::ConfigError, http::HttpLimits};
+use serde::{Deserialize, Serialize};
+use std::{fmt::Display, net::SocketAddr, time::Duration};
+
+/// How much larger than its JSON an upload's record can be: headers, tenant, a generated upload
+/// id and the log's own framing. A reading needs at most 26 bytes besides its two names, its JSON
+/// at least 41, so readings never make a record outgrow its body.
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// Configuration section `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Where loggers upload to; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Names this gateway in ticks and events; stable over restarts, one process each.
+    pub instance: String,
+    pub http: HttpLimits,
+    /// The largest body of an upload.
+    pub body_bytes_max: usize,
+    /// Time for a client to send a body.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub body_read_timeout: Duration,
+    /// Most readings in an upload.
+    pub readings_max: usize,
+    /// Most uploads being worked on at once; the next one gets a 503.
+    pub in_flight_max: usize,
+    /// Most bytes of bodies being worked on at once. What an upload needs while it is worked on
+    /// is a small multiple of its body.
+    pub in_flight_bytes_max: usize,
+    /// Time for the log to acknowledge; after that the answer is 503 and the logger sends again.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub append_timeout: Duration,
+    /// `Retry-After` of a 503 lies between this …
+    #[serde(with = "heliograph_service::config::duration")]
+    pub retry_after_min: Duration,
+    /// … and this.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub retry_after_max: Duration,
+    /// How often each partition gets a tick, and how often the gateway uploads to itself.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub tick_interval: Duration,
+    /// Time for the gateway's upload to itself to go through.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub self_upload_timeout: Duration,
+    /// Time for the last ticks to be acknowledged when the gateway leaves.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub leave_timeout: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            instance: "gateway-0".to_owned(),
+            http: HttpLimits::default(),
+            body_bytes_max: 1_000_000,
+            body_read_timeout: Duration::from_secs(10),
+            readings_max: 10_000,
+            in_flight_max: 1_024,
+            in_flight_bytes_max: 64 << 20,
+            append_timeout: Duration::from_secs(5),
+            retry_after_min: Duration::from_secs(1),
+            retry_after_max: Duration::from_secs(30),
+            tick_interval: Duration::from_secs(1),
+            self_upload_timeout: Duration::from_secs(2),
+            leave_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Checks each value, and the values against each other and the declared topics.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key, what it got and what it wants.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check_instance()?;
+        self.check_sizes()?;
+        self.check_times()?;
+        self.retry_after().map(drop)
+    }
+
+    /// The policy behind `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Result<RetryAfter, ConfigError> {
+        RetryAfter::try_new(self.retry_after_min, self.retry_after_max)
+            .map_err(|e| ConfigError(format!("gateway.{e}")))
+    }
+
+    fn check_instance(&self) -> Result<(), ConfigError> {
+        let own = SiteId::gateway_self(&self.instance);
+        match SiteId::parse_from_log(own.as_str()) {
+            Ok(_) if !self.instance.is_empty() => Ok(()),
+            _ => Err(wrong(
+                "instance",
+                format_args!("{:?}", self.instance),
+                "1 to 56 ASCII letters, digits or . _ -",
+            )),
+        }
+    }
+
+    fn check_sizes(&self) -> Result<(), ConfigError> {
+        for (key, value) in
+            [("readings_max", self.readings_max), ("in_flight_max", self.in_flight_max)]
+        {
+            if value == 0 {
+                return Err(wrong(key, value, "at least 1"));
+            }
+        }
+        // A dead letter holds one reading at least, as it was sent, with the reason beside it.
+        for (topic, overhead) in
+            [(topic::UPLOADS, RECORD_OVERHEAD_BYTES), (topic::DEAD_LETTERS, 4 * 1024)]
+        {
+            let fits = topic_bytes_max(topic)?.saturating_sub(overhead);
+            if self.body_bytes_max == 0 || self.body_bytes_max > fits {
+                return Err(wrong(
+                    "body_bytes_max",
+                    self.body_bytes_max,
+                    &format!("1 to {fits}: a record of {topic} must hold what a body becomes"),
+                ));
+            }
+        }
+        if self.in_flight_bytes_max < self.body_bytes_max {
+            let want = format!("at least body_bytes_max ({})", self.body_bytes_max);
+            return Err(wrong("in_flight_bytes_max", self.in_flight_bytes_max, &want));
+        }
+        // The semaphores behind them count no further.
+        let most = usize::MAX >> 3;
+        for (key, value) in [
+            ("in_flight_max", self.in_flight_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
+        ] {
+            if value > most {
+                return Err(wrong(key, value, &format!("at most {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
+        for (key, value) in [
+            ("body_read_timeout", self.body_read_timeout),
+            ("append_timeout", self.append_timeout),
+            ("self_upload_timeout", self.self_upload_timeout),
+            ("leave_timeout", self.leave_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(wrong(key, format_args!("{value:?}"), "more than 0"));
+            }
+        }
+        // The pipeline's clock takes at most 3 s from one tick to the next.
+        if self.tick_interval < Duration::from_millis(100)
+            || self.tick_interval > Duration::from_secs(3)
+        {
+            let got = format_args!("{:?}", self.tick_interval);
+            return Err(wrong("tick_interval", got, "100ms to 3s"));
+        }
+        if self.http.drain_timeout < self.append_timeout {
+            return Err(wrong(
+                "http.drain_timeout",
+                format_args!("{:?}", self.http.drain_timeout),
+                &format!(
+                    "at least append_timeout ({:?}), or open uploads are cut at shutdown",
+                    self.append_timeout
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn topic_bytes_max(name: &str) -> Result<usize, ConfigError> {
+    topics::spec(name)
+        .map(|t| t.max_message_bytes)
+        .map_err(|e: LogError| ConfigError(e.to_string()))
+}
+
+fn wrong(key: &str, got: impl Display, want: &str) -> ConfigError {
+    ConfigError(Violation::new(format!("gateway.{key}"), got, want).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        GatewayConfig::default().validate().unwrap();
+    }
+
+    type Change = fn(&mut GatewayConfig);
+
+    #[test]
+    fn a_wrong_value_names_its_key_what_it_got_and_what_it_wants() {
+        let rows: &[(&str, Change, [&str; 3])] = &[
+            (
+                "an instance has a name",
+                |c| c.instance = String::new(),
+                ["gateway.instance: ", "got \"\"", "want 1 to 56"],
+            ),
+            (
+                "it becomes a part of a site id",
+                |c| c.instance = "a/b".into(),
+                ["gateway.instance: ", "got \"a/b\"", "letters"],
+            ),
+            (
+                "it is short enough for that",
+                |c| c.instance = "x".repeat(57),
+                ["gateway.instance: ", "got \"xxx", "56"],
+            ),
+            (
+                "no readings",
+                |c| c.readings_max = 0,
+                ["gateway.readings_max: ", "got 0", "at least 1"],
+            ),
+            (
+                "no places",
+                |c| c.in_flight_max = 0,
+                ["gateway.in_flight_max: ", "got 0", "at least 1"],
+            ),
+            (
+                "no body",
+                |c| c.body_bytes_max = 0,
+                ["gateway.body_bytes_max: ", "got 0", "want 1 to"],
+            ),
+            (
+                "a body must fit into a record",
+                |c| c.body_bytes_max = 1 << 20,
+                ["gateway.body_bytes_max: ", "got 1048576", "heliograph.uploads"],
+            ),
+            (
+                "one body must have a place",
+                |c| c.in_flight_bytes_max = 999_999,
+                ["gateway.in_flight_bytes_max: ", "got 999999", "1000000"],
+            ),
+            (
+                "more bytes than can be counted",
+                |c| c.in_flight_bytes_max = usize::MAX,
+                ["gateway.in_flight_bytes_max: ", "got 18446744073709551615", "at most"],
+            ),
+            (
+                "a time-out of nothing",
+                |c| c.append_timeout = Duration::ZERO,
+                ["gateway.append_timeout: ", "got 0ns", "more than 0"],
+            ),
+            (
+                "ticks that the clock does not follow",
+                |c| c.tick_interval = Duration::from_secs(4),
+                ["gateway.tick_interval: ", "got 4s", "100ms to 3s"],
+            ),
+            (
+                "a drain that cuts uploads",
+                |c| c.http.drain_timeout = Duration::from_secs(1),
+                ["gateway.http.drain_timeout: ", "got 1s", "append_timeout (5s)"],
+            ),
+            (
+                "a header that counts whole seconds",
+                |c| c.retry_after_min = Duration::ZERO,
+                ["gateway.retry_after_min: ", "got 0ns", "1s"],
+            ),
+            (
+                "a range that is none",
+                |c| c.retry_after_max = Duration::from_millis(500),
+                ["gateway.retry_after_max: ", "got 500ms", "1s"],
+            ),
+        ];
+        for (name, change, words) in rows {
+            let mut config = GatewayConfig::default();
+            change(&mut config);
+            let got = config.validate().unwrap_err().to_string();
+            for word in words {
+                assert!(got.contains(word), "{name}: {got}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_and_the_rest_has_defaults() {
+        assert!(toml::from_str::<GatewayConfig>("frobs = 1").is_err());
+        let got: GatewayConfig =
+            toml::from_str("instance = \"g1\"\ntick_interval = \"2s\"").unwrap();
+        assert_eq!((got.instance.as_str(), got.tick_interval), ("g1", Duration::from_secs(2)));
+        assert_eq!(got.readings_max, GatewayConfig::default().readings_max);
+    }
+}

@@ -1,0 +1,198 @@
+//! What is answered instead of a 2xx: `application/problem+json` (RFC 9457).
+//!
+//! Invariant: only [`Problem::Unavailable`] is our own fault; it alone carries `Retry-After` and
+//! counts as refused in a tick. What it is not: it decides nothing, and tells a stranger no more
+//! than that the token does not fit.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use heliograph_contract::error::ErrorClass;
+use heliograph_domain::Violation;
+use serde::Serialize;
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why an upload was not taken.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Problem {
+    /// The envelope breaks rules; nothing of it was stored.
+    Malformed(Vec<Violation>),
+    /// Larger than is ever taken.
+    TooLarge(Violation),
+    /// Not the format that this route takes.
+    UnsupportedMedia(Violation),
+    /// No token came.
+    NoToken,
+    /// The token is not that of the site, or there is no such site: which, is not said.
+    WrongToken,
+    /// The body did not arrive in time.
+    SlowBody,
+    NotFound,
+    /// We cannot now: full, or the log does not answer. Whether it was stored is not known.
+    Unavailable {
+        why: &'static str,
+        retry_after_secs: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
+    violations: &'a [Violation],
+}
+
+impl Problem {
+    /// One broken rule of the envelope.
+    pub fn malformed(violation: Violation) -> Self {
+        Self::Malformed(vec![violation])
+    }
+
+    const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Malformed(_) => ErrorClass::InvalidArgument,
+            Self::TooLarge(_) => ErrorClass::TooLarge,
+            Self::UnsupportedMedia(_) => ErrorClass::UnsupportedMedia,
+            Self::NoToken | Self::WrongToken => ErrorClass::Unauthenticated,
+            Self::SlowBody => ErrorClass::RequestTimeout,
+            Self::NotFound => ErrorClass::NotFound,
+            Self::Unavailable { .. } => ErrorClass::Unavailable,
+        }
+    }
+
+    /// (last part of `type`, title)
+    const fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Malformed(_) => ("malformed-upload", "The upload is malformed"),
+            Self::TooLarge(_) => ("too-large", "The upload is too large"),
+            Self::UnsupportedMedia(_) => ("unsupported-media", "The format is not taken here"),
+            Self::NoToken => ("no-token", "A token is needed"),
+            Self::WrongToken => ("wrong-token", "The token is not that of the site"),
+            Self::SlowBody => ("slow-body", "The body did not arrive in time"),
+            Self::NotFound => ("not-found", "There is nothing here"),
+            Self::Unavailable { .. } => ("unavailable", "Not now; keep the data and try again"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Malformed(all) => {
+                let all: Vec<String> = all.iter().map(Violation::to_string).collect();
+                format!("nothing was stored: {}", all.join("; "))
+            }
+            Self::TooLarge(v) | Self::UnsupportedMedia(v) => format!("nothing was stored: {v}"),
+            Self::NoToken => "send the site's token as `Authorization: Bearer …`".to_owned(),
+            Self::WrongToken => "there is no such site, or its token is another".to_owned(),
+            Self::SlowBody => "nothing was stored; send the whole body without pauses".to_owned(),
+            Self::NotFound => "uploads go to POST /v1/uploads".to_owned(),
+            Self::Unavailable { why, retry_after_secs } => {
+                format!("{why}; send the same again after {retry_after_secs} s")
+            }
+        }
+    }
+
+    fn violations(&self) -> &[Violation] {
+        match self {
+            Self::Malformed(all) => all,
+            Self::TooLarge(v) | Self::UnsupportedMedia(v) => std::slice::from_ref(v),
+            _ => &[],
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.class().http();
+        let (kind, title) = self.names();
+        let document = Document {
+            kind: format!("urn:heliograph:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail(),
+            violations: self.violations(),
+        };
+        // A struct of strings and numbers always serializes; an empty body would still be a
+        // clear answer by its status.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        let challenge = match self {
+            Self::Unavailable { retry_after_secs, .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_secs));
+                return response;
+            }
+            Self::NoToken => HeaderValue::from_static("Bearer realm=\"heliograph\""),
+            Self::WrongToken => {
+                HeaderValue::from_static("Bearer realm=\"heliograph\", error=\"invalid_token\"")
+            }
+            _ => return response,
+        };
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    async fn shown(problem: Problem) -> (u16, Vec<(String, String)>, Value) {
+        let response = problem.into_response();
+        let status = response.status().as_u16();
+        let text = |v: &HeaderValue| v.to_str().unwrap().to_owned();
+        let headers =
+            response.headers().iter().map(|(n, v)| (n.to_string(), text(v))).collect::<Vec<_>>();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_malformed_upload_lists_its_violations() {
+        let violation = Violation::new("site", "\"a b\"", "a name");
+        let (status, headers, body) = shown(Problem::malformed(violation)).await;
+        assert_eq!(status, 400);
+        assert!(headers.contains(&("content-type".into(), "application/problem+json".into())));
+        let want = json!({
+            "type": "urn:heliograph:problem:malformed-upload",
+            "title": "The upload is malformed",
+            "status": 400,
+            "detail": "nothing was stored: site: got \"a b\", want a name",
+            "violations": [{"field": "site", "got": "\"a b\"", "want": "a name"}],
+        });
+        assert_eq!(body, want);
+    }
+
+    #[tokio::test]
+    async fn each_problem_has_its_status_and_headers() {
+        let v = || Violation::new("f", "g", "w");
+        let unavailable = Problem::Unavailable { why: "full", retry_after_secs: 7 };
+        let rows = [
+            ("too large", Problem::TooLarge(v()), 413, None),
+            ("not JSON", Problem::UnsupportedMedia(v()), 415, None),
+            ("no token", Problem::NoToken, 401, Some("www-authenticate")),
+            ("wrong token", Problem::WrongToken, 401, Some("www-authenticate")),
+            ("slow", Problem::SlowBody, 408, None),
+            ("elsewhere", Problem::NotFound, 404, None),
+            ("our own fault", unavailable, 503, Some("retry-after")),
+        ];
+        for (name, problem, want, header) in rows {
+            let (status, headers, body) = shown(problem).await;
+            assert_eq!(status, want, "{name}");
+            assert_eq!(body["status"], want, "{name}");
+            for one in ["www-authenticate", "retry-after"] {
+                let has = headers.iter().any(|(n, _)| n == one);
+                assert_eq!(has, header == Some(one), "{name}: {one}");
+            }
+        }
+    }
+}
