@@ -1,0 +1,85 @@
+//! Wires the writer.
+
+use crate::{
+    config::{GROUP, WriterConfig},
+    insert::{self, Inserter},
+    pipeline::Assembler,
+    rollup::roller::Roller,
+    tables::Tables,
+};
+use anyhow::Context;
+use heliograph_contract::topic;
+use heliograph_log::{GroupSpec, Log, consumer::Consumer, registry::Projection, topics};
+use heliograph_service::Shutdown;
+use heliograph_store::{StoreConfig, connect};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Lists of dirty buckets between inserting and the roller.
+const DIRTY_LISTS_MAX: usize = 4;
+
+/// The writer, ready to run.
+pub struct App {
+    config: WriterConfig,
+    log: Arc<dyn Log>,
+    inserter: Inserter,
+}
+
+impl App {
+    /// # Errors
+    /// When the configuration makes no sense or the log's topics are not as declared.
+    pub async fn build(
+        config: WriterConfig,
+        store: &StoreConfig,
+        log: Arc<dyn Log>,
+    ) -> anyhow::Result<Self> {
+        config.validate()?;
+        topics::check(&*log).await?;
+        let inserter = Inserter::new(connect(store), Tables::live(), &config);
+        Ok(Self { config, log, inserter })
+    }
+
+    /// Writes until `shutdown`, then finishes the open block, commits and leaves the group.
+    ///
+    /// # Errors
+    /// When the log or ClickHouse refuse in a way that waiting cannot mend.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { config, log, inserter } = self;
+        let following = shutdown.child_token();
+        let registry = Projection::load(log.clone(), following.clone()).await?;
+        let group = log.subscribe(group_spec(&config)).await?;
+        let (consumer, side) = Consumer::new(group, config.consumer.clone());
+        // One block is inserted while the next is assembled; there is never a third.
+        let (blocks, blocks_receiver) = mpsc::channel(1);
+        let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
+        let (ownership, ownership_receiver) = mpsc::unbounded_channel();
+        let roller = Roller::new(inserter.clone(), registry, &config);
+        let done = side.done.clone();
+        let assembler = Assembler { config, log: log.clone(), blocks, ownership };
+
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(assembler.run(side));
+        tasks.spawn(insert::run(inserter, log, blocks_receiver, done, marks));
+        tasks.spawn(roller.run(marks_receiver, ownership_receiver));
+        let mut consuming = tokio::spawn(consumer.run(shutdown.clone()));
+        let outcome = tokio::select! {
+            outcome = &mut consuming => outcome.context("consumer")?.context("consumer"),
+            // A part of the pipeline that ends before the consumer has failed.
+            Some(outcome) = tasks.join_next() => outcome.context("pipeline")?.context("pipeline"),
+        };
+        consuming.abort();
+        // What the consumer did not wait for is void: it is read again after the next start.
+        tasks.shutdown().await;
+        following.cancel();
+        outcome
+    }
+}
+
+fn group_spec(config: &WriterConfig) -> GroupSpec {
+    GroupSpec {
+        group: GROUP.to_owned(),
+        topic: topic::UPLOADS.into(),
+        instance: (!config.instance.is_empty()).then(|| config.instance.clone()),
+        session_timeout: config.session_timeout,
+    }
+}

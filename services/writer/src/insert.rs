@@ -1,0 +1,187 @@
+//! Blocks into ClickHouse: first the buckets they make dirty, then their rows, then the
+//! acknowledgement.
+//!
+//! Invariant: a record is done only when its rows, and the mark that its rollups are behind, are
+//! as durable as the log; or when it is a durable dead letter. While ClickHouse is away one block
+//! waits here, the channel behind it is full, and so the consumer pauses: memory does not grow.
+
+use crate::{
+    config::WriterConfig,
+    rollup::DirtyMark,
+    rows::{Origin, Rows, column},
+    tables::{DIRTY_BUCKETS, Tables},
+};
+use anyhow::{Context, bail};
+use clickhouse::Client;
+use heliograph_log::{Log, consumer::Done, dead_letter};
+use heliograph_service::retry::Backoff;
+use heliograph_store::{
+    StoreError, StoreErrorClass,
+    blocks::{Block, BlockBuilder, Seconds},
+    insert_block,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// What ClickHouse refused a record's rows for, as a dead letter's stable word.
+const REASON_BAD_BLOCK: &str = "refused_by_store";
+
+/// Puts blocks into one set of tables.
+#[derive(Clone)]
+pub struct Inserter {
+    pub client: Client,
+    pub tables: Tables,
+    pub timeout: Duration,
+    pub retry_delay_max: Duration,
+}
+
+impl Inserter {
+    pub fn new(client: Client, tables: Tables, config: &WriterConfig) -> Self {
+        Self {
+            client,
+            tables,
+            timeout: config.insert_timeout,
+            retry_delay_max: config.retry_delay_max,
+        }
+    }
+
+    /// Inserts one block, trying again for as long as that can help.
+    ///
+    /// # Errors
+    /// [`Refused::BadBlock`] when other rows would pass, [`Refused::Stop`] when none would.
+    pub async fn insert(&self, table: &str, block: &Block) -> Result<(), Refused> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), self.retry_delay_max);
+        loop {
+            let insert = insert_block(&self.client, table, block);
+            let error = match tokio::time::timeout(self.timeout, insert).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => StoreError {
+                    what: format!("insert {} rows into {table}", block.num_rows()),
+                    source: clickhouse::error::Error::TimedOut,
+                },
+            };
+            match error.class() {
+                StoreErrorClass::BadBlock => return Err(Refused::BadBlock(error)),
+                StoreErrorClass::Stop => return Err(Refused::Stop(error)),
+                StoreErrorClass::TryAgain => {
+                    let delay = backoff.next_delay();
+                    tracing::warn!(%error, why = error.why(), ?delay, "insert failed; trying again");
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+}
+
+/// Why a block was not taken.
+#[derive(Debug)]
+pub enum Refused {
+    BadBlock(StoreError),
+    Stop(StoreError),
+}
+
+/// Inserts blocks as they come, until there are no more.
+///
+/// # Errors
+/// When ClickHouse or the log refuse in a way that waiting cannot mend.
+pub async fn run(
+    inserter: Inserter,
+    log: Arc<dyn Log>,
+    mut blocks: mpsc::Receiver<Rows>,
+    done: mpsc::UnboundedSender<Done>,
+    dirty: mpsc::Sender<Vec<DirtyMark>>,
+) -> anyhow::Result<()> {
+    while let Some(rows) = blocks.recv().await {
+        // Halves of a refused block wait here; the first is the next to be tried.
+        let mut open = vec![rows];
+        while let Some(rows) = open.pop() {
+            match store(&inserter, &rows).await {
+                Ok(marks) => {
+                    if dirty.send(marks).await.is_err() {
+                        bail!("the rollups have stopped");
+                    }
+                    for origin in rows.into_origins() {
+                        drop(done.send(origin.done));
+                    }
+                }
+                Err(Refused::Stop(error)) => {
+                    let why = error.why();
+                    return Err(error).context(why);
+                }
+                Err(Refused::BadBlock(error)) => match rows.split() {
+                    Ok((head, tail)) => open.extend([tail, head]),
+                    Err(single) => {
+                        for origin in single.into_origins() {
+                            bury(&*log, &origin, &error, inserter.retry_delay_max).await?;
+                            drop(done.send(origin.done));
+                        }
+                    }
+                },
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn store(inserter: &Inserter, rows: &Rows) -> Result<Vec<DirtyMark>, Refused> {
+    let malformed =
+        |source| Refused::BadBlock(StoreError { what: "encode a block".into(), source });
+    let Some(block) = rows.to_block().map_err(malformed)? else { return Ok(Vec::new()) };
+    let marks: Vec<DirtyMark> = rows.changed_buckets().into_iter().map(DirtyMark::from).collect();
+    let dirty = marks_block(&marks, true).map_err(malformed)?;
+    inserter.insert(DIRTY_BUCKETS, &dirty).await?;
+    inserter.insert(&inserter.tables.readings, &block).await?;
+    Ok(marks)
+}
+
+/// Marks as a Native block of `dirty_buckets`. Dirty has the even version 2 × offset, clean the
+/// odd one above it: a newer change outdoes an older "clean", a repeated one does not.
+///
+/// # Errors
+/// When there are no marks.
+pub fn marks_block(marks: &[DirtyMark], dirty: bool) -> Result<Block, clickhouse::error::Error> {
+    let mut block = BlockBuilder::new();
+    // Decoding refuses times outside of what `DateTime` holds.
+    let secs = |mark: &DirtyMark| Seconds((mark.bucket.start.as_ms() / 1_000) as u32);
+    let version = |mark: &DirtyMark| mark.change.offset * 2 + u64::from(!dirty);
+    column(&mut block, "site_id", marks.iter().map(|m| m.bucket.site.as_str()))?;
+    column(&mut block, "bucket", marks.iter().map(secs))?;
+    column(&mut block, "log_partition", marks.iter().map(|m| m.change.partition))?;
+    column(&mut block, "version", marks.iter().map(version))?;
+    column(&mut block, "dirty", marks.iter().map(|_| u8::from(dirty)))?;
+    block.build().map_err(|e| clickhouse::error::Error::Other(Box::new(e)))
+}
+
+async fn bury(
+    log: &dyn Log,
+    origin: &Origin,
+    error: &StoreError,
+    delay_max: Duration,
+) -> anyhow::Result<()> {
+    let letter = dead_letter::of_record(&origin.record, REASON_BAD_BLOCK, error.to_string());
+    tracing::error!(at = %origin.record.at, offset = origin.record.offset, %error, "dead letter");
+    append_dead_letter(log, &letter, delay_max).await
+}
+
+/// Appends a dead letter, trying again for as long as that can help.
+///
+/// # Errors
+/// When the log refuses it for good.
+pub async fn append_dead_letter(
+    log: &dyn Log,
+    letter: &heliograph_contract::v1::DeadLetter,
+    delay_max: Duration,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), delay_max);
+    loop {
+        match dead_letter::append(log, letter).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "dead letter not taken; trying again");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            Err(error) => return Err(error).context("append a dead letter"),
+        }
+    }
+}

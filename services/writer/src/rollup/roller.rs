@@ -1,0 +1,281 @@
+//! The task that keeps rollups up with their readings.
+
+use super::{DirtyMark, DirtySet, sql};
+use crate::{
+    config::WriterConfig,
+    insert::{Inserter, Refused, marks_block},
+    rows::{Change, SiteBucket},
+    tables::DIRTY_BUCKETS,
+};
+use heliograph_domain::{
+    SiteId, Timestamp,
+    rollup::{BUCKET_1H_MS, bucket_start, local_day, zone},
+};
+use heliograph_log::registry::Projection;
+use heliograph_service::retry::Backoff;
+use heliograph_store::{StoreErrorClass, classify};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+/// Statements carry lists of buckets, which are longer than ClickHouse's default allows.
+const MAX_QUERY_SIZE_BYTES: &str = "16777216";
+/// Days of sites that the registry does not know are cut by UTC.
+const ZONE_UNKNOWN: &str = "UTC";
+
+/// What the roller is told.
+#[derive(Debug)]
+pub enum Ownership {
+    Assigned(Vec<u32>),
+    Forgotten(Vec<u32>),
+}
+
+/// Keeps the rollups of the partitions we own.
+pub struct Roller {
+    inserter: Inserter,
+    registry: Projection,
+    interval: Duration,
+    round_max: usize,
+    dirty_max: usize,
+    dirty: DirtySet,
+    owned: BTreeSet<u32>,
+    /// Partitions whose dirty buckets in ClickHouse have not all been read yet.
+    unread: BTreeSet<u32>,
+}
+
+impl Roller {
+    pub fn new(inserter: Inserter, registry: Projection, config: &WriterConfig) -> Self {
+        Self {
+            inserter,
+            registry,
+            interval: config.rollup_interval,
+            round_max: config.rollup_round_max,
+            dirty_max: config.dirty_max,
+            dirty: DirtySet::default(),
+            owned: BTreeSet::new(),
+            unread: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until both channels are closed and nothing is dirty any more.
+    ///
+    /// # Errors
+    /// When ClickHouse refuses in a way that waiting cannot mend.
+    pub async fn run(
+        mut self,
+        mut marks: mpsc::Receiver<Vec<DirtyMark>>,
+        mut ownership: mpsc::UnboundedReceiver<Ownership>,
+    ) -> anyhow::Result<()> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), self.inserter.retry_delay_max);
+        let mut next_round = Instant::now();
+        let mut open = true;
+        while open || !self.dirty.is_empty() {
+            let has_work = !self.dirty.is_empty() || !self.unread.is_empty();
+            tokio::select! {
+                change = ownership.recv(), if open => match change {
+                    Some(change) => self.on_ownership(change),
+                    None => open = false,
+                },
+                // At the limit marks are left in the channel, so inserting waits for us.
+                got = marks.recv(), if open && self.dirty.len() < self.dirty_max => match got {
+                    Some(got) => self.dirty.mark(got),
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(next_round), if has_work => {
+                    let started = Instant::now();
+                    let delay = match self.round().await {
+                        Ok(()) => {
+                            backoff.reset();
+                            self.interval
+                        }
+                        Err(Trouble::Passing(error)) => {
+                            tracing::warn!(%error, "rollups wait for ClickHouse");
+                            backoff.next_delay().max(self.interval)
+                        }
+                        Err(Trouble::Lasting(error)) => return Err(error),
+                    };
+                    // A backlog is worked off without a pause; coalescing is for what trickles.
+                    let full = self.dirty.len() >= self.round_max;
+                    next_round = if full { Instant::now() } else { started + delay };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_ownership(&mut self, change: Ownership) {
+        match change {
+            Ownership::Assigned(partitions) => {
+                self.unread.extend(&partitions);
+                self.owned.extend(partitions);
+            }
+            Ownership::Forgotten(partitions) => {
+                for partition in partitions {
+                    self.owned.remove(&partition);
+                    self.unread.remove(&partition);
+                    self.dirty.forget_partition(partition);
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), Trouble> {
+        if self.dirty.is_empty() {
+            self.read_back().await?;
+        }
+        let round = self.dirty.take_round(self.round_max);
+        if let Err(trouble) = self.recompute(&round).await {
+            self.dirty.mark(round);
+            return Err(trouble);
+        }
+        Ok(())
+    }
+
+    /// Reads what an earlier owner left dirty.
+    async fn read_back(&mut self) -> Result<(), Trouble> {
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        let partitions: Vec<u32> = self.unread.iter().copied().collect();
+        let limit = self.dirty_max;
+        let rows: Vec<(String, u32, u32, u64)> = self
+            .inserter
+            .client
+            .query(&format!(
+                "SELECT site_id, toUnixTimestamp(bucket), log_partition, version \
+                 FROM {DIRTY_BUCKETS} FINAL WHERE dirty = 1 AND log_partition IN ? \
+                 ORDER BY site_id, bucket LIMIT {limit}"
+            ))
+            .bind(partitions)
+            .fetch_all()
+            .await?;
+        if rows.len() < limit {
+            self.unread.clear();
+        }
+        for (site, secs, partition, version) in rows {
+            // Only what passed this check was ever written.
+            let Ok(site) = SiteId::parse(&site) else { continue };
+            let bucket = SiteBucket { site, start: Timestamp::from_secs(i64::from(secs)) };
+            let change = Change { partition, offset: version / 2 };
+            self.dirty.mark([DirtyMark { bucket, change }]);
+        }
+        Ok(())
+    }
+
+    async fn recompute(&self, round: &[DirtyMark]) -> Result<(), Trouble> {
+        let mut months: BTreeMap<i64, Vec<&DirtyMark>> = BTreeMap::new();
+        for mark in round {
+            // One INSERT fills at most a few partitions, so rounds are cut at about a month.
+            months.entry(mark.bucket.start.as_ms() / (31 * 86_400_000)).or_default().push(mark);
+        }
+        for marks in months.values() {
+            let buckets: Vec<&SiteBucket> = marks.iter().map(|m| &m.bucket).collect();
+            self.recompute_buckets(&buckets).await?;
+            let owned: Vec<DirtyMark> = marks.iter().copied().cloned().collect();
+            let clean = marks_block(&owned, false)?;
+            self.inserter.insert(DIRTY_BUCKETS, &clean).await?;
+        }
+        Ok(())
+    }
+
+    /// Recomputes the 15-minute buckets, then the hours, then the days that hold them.
+    async fn recompute_buckets(&self, buckets: &[&SiteBucket]) -> Result<(), Trouble> {
+        let tables = &self.inserter.tables;
+        self.execute(&sql::recompute_15m(tables, &sql::in_buckets(buckets))).await?;
+
+        let hours: BTreeSet<_> = buckets
+            .iter()
+            .map(|b| {
+                let start = bucket_start(b.start, BUCKET_1H_MS);
+                (b.site.clone(), start.as_ms() / 1_000, start, start.plus_ms(BUCKET_1H_MS))
+            })
+            .collect();
+        let scope = sql::in_intervals("toUnixTimestamp(toStartOfHour(bucket))", &hours);
+        self.execute(&sql::recompute_1h(tables, &scope)).await?;
+
+        for (zone, days) in self.days(buckets)? {
+            let key = format!("toInt32({})", sql::local_date("bucket", &zone));
+            let scope = sql::in_intervals(&key, &days);
+            self.execute(&sql::recompute_1d(tables, &zone, &scope)).await?;
+        }
+        Ok(())
+    }
+
+    fn days(&self, buckets: &[&SiteBucket]) -> Result<DaysByZone, Trouble> {
+        let registry = self.registry.current();
+        let mut zones = DaysByZone::new();
+        for bucket in buckets {
+            let name = registry
+                .site(bucket.site.as_str())
+                .map_or_else(|| ZONE_UNKNOWN.to_owned(), |site| site.zone.clone());
+            let zone = zone(&name).map_err(|e| Trouble::Lasting(e.into()))?;
+            let day = local_day(bucket.start, &zone).map_err(|e| Trouble::Lasting(e.into()))?;
+            let number = i64::from(day.days_since_epoch);
+            let entry = (bucket.site.clone(), number, day.start, day.end);
+            zones.entry(name).or_default().insert(entry);
+        }
+        Ok(zones)
+    }
+
+    async fn execute(&self, statement: &str) -> Result<(), Trouble> {
+        let query = self
+            .inserter
+            .client
+            .query(statement)
+            .with_setting("max_query_size", MAX_QUERY_SIZE_BYTES);
+        match tokio::time::timeout(self.inserter.timeout, query.execute()).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(clickhouse::error::Error::TimedOut.into()),
+        }
+    }
+}
+
+/// Zone → (site, day number, start, end).
+type DaysByZone = BTreeMap<String, BTreeSet<(SiteId, i64, Timestamp, Timestamp)>>;
+
+/// Whether waiting helps.
+#[derive(Debug)]
+enum Trouble {
+    Passing(anyhow::Error),
+    Lasting(anyhow::Error),
+}
+
+impl From<clickhouse::error::Error> for Trouble {
+    fn from(error: clickhouse::error::Error) -> Self {
+        let class = classify(&error);
+        let error = anyhow::Error::from(error).context("recompute rollups");
+        match class {
+            StoreErrorClass::TryAgain => Self::Passing(error),
+            StoreErrorClass::BadBlock | StoreErrorClass::Stop => Self::Lasting(error),
+        }
+    }
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        let (Refused::BadBlock(error) | Refused::Stop(error)) = refused;
+        Self::Lasting(anyhow::Error::from(error).context("mark buckets clean"))
+    }
+}
+
+/// Recomputes the rollups of `buckets` on `inserter`'s tables, outside the running roller.
+///
+/// # Errors
+/// When ClickHouse does not carry it out.
+pub async fn recompute_now(
+    inserter: &Inserter,
+    registry: &Projection,
+    config: &WriterConfig,
+    buckets: &[SiteBucket],
+) -> anyhow::Result<()> {
+    let roller = Roller::new(inserter.clone(), registry.clone(), config);
+    for round in buckets.chunks(config.rollup_round_max) {
+        let refs: Vec<&SiteBucket> = round.iter().collect();
+        roller.recompute_buckets(&refs).await.map_err(|trouble| match trouble {
+            Trouble::Passing(error) | Trouble::Lasting(error) => error,
+        })?;
+    }
+    Ok(())
+}
