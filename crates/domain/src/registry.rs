@@ -113,6 +113,11 @@ impl Registry {
         sites
     }
 
+    /// All API tokens, in no order.
+    pub fn api_tokens(&self) -> impl Iterator<Item = &ApiToken> {
+        self.api_tokens.values()
+    }
+
     /// The API token a caller presented, if there is one.
     pub fn api_token(&self, token: &str) -> Option<&ApiToken> {
         self.api_tokens.get(&token_hash(token))

@@ -1,0 +1,120 @@
+//! Puts the service together and runs it.
+
+use crate::{admin::Admin, config::QueryConfig, edge, edge::Edge, store::Reader, viewer::Viewer};
+use axum::{Router, middleware};
+use heliograph_contract::v1::{
+    self, admin_service_server::AdminServiceServer, query_service_server::QueryServiceServer,
+};
+use heliograph_log::{Log, registry::Projection};
+use heliograph_service::{
+    Shutdown,
+    health::{self, Readiness},
+    http,
+};
+use heliograph_store::StoreConfig;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::DropGuard;
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+/// The largest request: names of devices and metrics.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// The query service, listening but not yet answering.
+pub struct App {
+    listener: TcpListener,
+    addr: SocketAddr,
+    router: Router,
+    readiness: Readiness,
+    reporter: HealthReporter,
+    config: QueryConfig,
+    /// Cancelled when the service begins to leave: log streams end.
+    leaving: Shutdown,
+    /// Ends the registry's follower when the last call has ended.
+    _following: DropGuard,
+}
+
+impl App {
+    /// Binds the port and reads the registry to its end.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense, the port is taken, or the registry cannot be read.
+    pub async fn build(
+        config: QueryConfig,
+        store: StoreConfig,
+        log: Arc<dyn Log>,
+    ) -> anyhow::Result<Self> {
+        config.validate()?;
+        let listener = http::bind(config.listen).await?;
+        let addr = listener.local_addr()?;
+        let following = Shutdown::new();
+        let registry = Projection::load(log.clone(), following.clone()).await?;
+        let leaving = Shutdown::new();
+        let readiness = Readiness::default();
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let viewer = Viewer {
+            reader: Reader::connect(&store, &config),
+            registry: registry.clone(),
+            config: config.clone(),
+        };
+        let admin = Admin::new(log, registry.clone(), leaving.clone());
+        let edge = Edge {
+            registry,
+            calls: Arc::new(Semaphore::new(config.concurrency_max)),
+            streams: Arc::new(Semaphore::new(config.log_streams_max)),
+            deadline_max: config.deadline_max,
+        };
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let viewer = QueryServiceServer::new(viewer).max_decoding_message_size(REQUEST_BYTES_MAX);
+        let admin = AdminServiceServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
+        let router = Routes::new(viewer)
+            .add_service(admin)
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .into_axum_router()
+            .merge(health::routes(readiness.clone()))
+            .layer(middleware::from_fn_with_state(Arc::new(edge), edge::guard));
+        let _following = following.drop_guard();
+        Ok(Self { listener, addr, router, readiness, reporter, config, leaving, _following })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown`, then lets open calls finish within the drain time.
+    ///
+    /// # Errors
+    /// None of its own; calls tell their callers.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        report(&self.reporter, true).await;
+        self.readiness.ready();
+        tracing::info!(addr = %self.addr, "query service ready");
+        let leave = async {
+            shutdown.cancelled().await;
+            self.readiness.leaving();
+            self.leaving.cancel();
+            report(&self.reporter, false).await;
+        };
+        let serve = http::serve(self.listener, self.router, self.config.http, shutdown.clone());
+        tokio::join!(leave, serve);
+        Ok(())
+    }
+}
+
+async fn report(reporter: &HealthReporter, serving: bool) {
+    let status = match serving {
+        true => tonic_health::ServingStatus::Serving,
+        false => tonic_health::ServingStatus::NotServing,
+    };
+    for service in ["", "heliograph.v1.QueryService", "heliograph.v1.AdminService"] {
+        reporter.set_service_status(service, status).await;
+    }
+}

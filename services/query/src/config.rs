@@ -1,0 +1,122 @@
+//! Section `[query]` of the configuration.
+
+use heliograph_service::{config::ConfigError, http::HttpLimits};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, time::Duration};
+
+/// The most points that fit into an answer: clients take messages of 4 MiB unless told otherwise,
+/// and a point takes at most 16 bytes.
+const POINTS_LIMIT: u32 = 200_000;
+
+/// The query service and its limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// Where to serve; port 0 takes a free one.
+    pub listen: SocketAddr,
+    pub http: HttpLimits,
+    /// Calls at a time; one more is refused with RESOURCE_EXHAUSTED.
+    pub concurrency_max: usize,
+    /// `ReadLog` streams at a time; they have places of their own, so that an audit of hours takes
+    /// none from viewers.
+    pub log_streams_max: usize,
+    /// The longest that a call may take, whatever its own deadline says.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub deadline_max: Duration,
+    /// Points of one answer.
+    pub points_max: u32,
+    /// Series of one answer, and names in each list of a request.
+    pub series_max: u32,
+    /// The longest range of one request.
+    pub range_days_max: u32,
+    /// Threads of the store that one statement may take.
+    pub store_threads_max: u32,
+    /// Memory of the store that one statement may take.
+    pub store_memory_bytes_max: u64,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8082).into(),
+            http: HttpLimits::default(),
+            concurrency_max: 16,
+            log_streams_max: 4,
+            deadline_max: Duration::from_secs(30),
+            points_max: 100_000,
+            series_max: 2_000,
+            range_days_max: 3_660,
+            store_threads_max: 4,
+            store_memory_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl QueryConfig {
+    /// # Errors
+    /// [`ConfigError`] naming the key, what it got and what it wants.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &str, got: String, want: &str| {
+            Err(ConfigError(format!("query.{key}: got {got}, want {want}")))
+        };
+        let positive = [
+            ("http.connections_max", self.http.connections_max as u64),
+            ("concurrency_max", self.concurrency_max as u64),
+            ("log_streams_max", self.log_streams_max as u64),
+            ("points_max", self.points_max.into()),
+            ("series_max", self.series_max.into()),
+            ("range_days_max", self.range_days_max.into()),
+            ("store_threads_max", self.store_threads_max.into()),
+            ("store_memory_bytes_max", self.store_memory_bytes_max),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return wrong(key, "0".into(), "at least 1");
+        }
+        if self.deadline_max < Duration::from_millis(100) {
+            return wrong("deadline_max", format!("{:?}", self.deadline_max), "at least 100ms");
+        }
+        if self.points_max > POINTS_LIMIT {
+            let want = format!("at most {POINTS_LIMIT}, so that an answer stays under 4 MiB");
+            return wrong("points_max", self.points_max.to_string(), &want);
+        }
+        if self.series_max > self.points_max {
+            let want = "at most points_max: a series has a point";
+            return wrong("series_max", self.series_max.to_string(), want);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_a_wrong_value_names_its_key() {
+        let good = QueryConfig::default();
+        good.validate().unwrap();
+        let rows = [
+            ("no places", QueryConfig { concurrency_max: 0, ..good.clone() }, "concurrency_max"),
+            ("no streams", QueryConfig { log_streams_max: 0, ..good.clone() }, "log_streams_max"),
+            (
+                "a deadline that nothing can meet",
+                QueryConfig { deadline_max: Duration::ZERO, ..good.clone() },
+                "deadline_max",
+            ),
+            (
+                "an answer that no client takes",
+                QueryConfig { points_max: 1_000_000, ..good.clone() },
+                "points_max",
+            ),
+            (
+                "more series than points",
+                QueryConfig { points_max: 10, series_max: 11, ..good.clone() },
+                "series_max",
+            ),
+        ];
+        for (name, config, key) in rows {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(&format!("query.{key}: got ")), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The one way in: every request passes here before any handler.
+//!
+//! In this order: the method's row in the table, the token, a place, the deadline. What is over a
+//! limit is refused at once and waits for nothing.
+
+use crate::access::{Access, Lane, access, authenticate};
+use crate::deadline::Deadline;
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use heliograph_contract::error::ErrorClass;
+use heliograph_log::registry::Projection;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tonic::{Code, Status};
+
+/// What every call is held against.
+pub struct Edge {
+    pub registry: Projection,
+    pub calls: Arc<Semaphore>,
+    pub streams: Arc<Semaphore>,
+    pub deadline_max: Duration,
+}
+
+/// A stream's place: the handler keeps it for as long as it streams.
+#[derive(Debug, Clone)]
+pub struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// The middleware around all routes.
+pub async fn guard(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    match pass(&edge, request, next).await {
+        Ok(response) => response,
+        Err(status) => status.into_http(),
+    }
+}
+
+async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response, Status> {
+    let path = request.uri().path();
+    let (role, lane) = match access(path) {
+        Some(Access::Open) => return Ok(next.run(request).await),
+        Some(Access::AtLeast(role, lane)) => (role, lane),
+        None => return Err(Status::new(Code::Unimplemented, "there is no such method")),
+    };
+    let principal = authenticate(request.headers(), &edge.registry.current(), role)?;
+    let permit = take_place(edge, lane)?;
+    let deadline = Deadline::of_call(request.headers(), edge.deadline_max, Instant::now());
+    let extensions = request.extensions_mut();
+    extensions.insert(principal);
+    extensions.insert(deadline);
+    let _held = match lane {
+        Lane::Unary => Some(permit),
+        Lane::Stream => {
+            extensions.insert(Place { _permit: Arc::new(permit) });
+            None
+        }
+    };
+    // Dropping the handler drops its statement's connection, which cancels it in the store.
+    match tokio::time::timeout_at(deadline.instant(), next.run(request)).await {
+        Ok(response) => Ok(response),
+        Err(_) => Err(ErrorClass::DeadlineExceeded.status("the time for this call is over")),
+    }
+}
+
+fn take_place(edge: &Edge, lane: Lane) -> Result<OwnedSemaphorePermit, Status> {
+    let (places, what) = match lane {
+        Lane::Unary => (&edge.calls, "all places for calls are taken; try again later"),
+        Lane::Stream => (&edge.streams, "all places for log streams are taken; try again later"),
+    };
+    places.clone().try_acquire_owned().map_err(|_| ErrorClass::ResourceExhausted.status(what))
+}

@@ -1,0 +1,119 @@
+//! `QueryService`: what viewers ask. Takes calls apart, finds the site, puts answers together.
+
+use crate::{
+    access::Principal,
+    config::QueryConfig,
+    deadline::Deadline,
+    error::{internal, violation},
+    readings::Readings,
+    request, site,
+    store::Reader,
+};
+use heliograph_contract::{
+    error::{ErrorClass, invalid_argument},
+    v1::{self, query_service_server::QueryService},
+};
+use heliograph_domain::{SiteId, Timestamp, Violation, registry::Site, rollup::zone};
+use heliograph_log::registry::Projection;
+use jiff::tz::TimeZone;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tonic::{Request, Response, Status};
+
+const PAGE_SITES_DEFAULT: u32 = 1_000;
+const PAGE_SITES_MAX: u32 = 10_000;
+
+pub struct Viewer {
+    pub reader: Reader,
+    pub registry: Projection,
+    pub config: QueryConfig,
+}
+
+impl Viewer {
+    /// The site of this id, if the caller may know of it. Another tenant's is answered as an
+    /// unknown one is.
+    fn site(&self, caller: &Principal, id: &str) -> Result<(Site, TimeZone), Status> {
+        let registry = self.registry.current();
+        let site = registry
+            .site(id)
+            .filter(|site| caller.sees(site))
+            .ok_or_else(|| ErrorClass::NotFound.status(format!("there is no site {id:?}")))?;
+        let zone = zone(&site.zone).map_err(|v| internal("a site has no zone", v))?;
+        Ok((site.clone(), zone))
+    }
+}
+
+#[tonic::async_trait]
+impl QueryService for Viewer {
+    async fn list_sites(
+        &self,
+        request: Request<v1::ListSitesRequest>,
+    ) -> Result<Response<v1::ListSitesResponse>, Status> {
+        let (caller, _) = call(&request)?;
+        let v1::ListSitesRequest { page_size, page_token } = request.into_inner();
+        let page_size = match page_size {
+            0 => PAGE_SITES_DEFAULT,
+            size if size <= PAGE_SITES_MAX => size,
+            size => {
+                let want = format!("at most {PAGE_SITES_MAX}");
+                return Err(violation(Violation::new("page_size", size, want)));
+            }
+        } as usize;
+        if !page_token.is_empty() {
+            SiteId::parse(&page_token).map_err(|_| {
+                let got = format_args!("{page_token:?}");
+                violation(Violation::new("page_token", got, "next_page_token of the page before"))
+            })?;
+        }
+        let registry = self.registry.current();
+        let mut sites = registry
+            .sites()
+            .into_iter()
+            .filter(|site| caller.sees(site) && site.id.as_str() > page_token.as_str());
+        let page: Vec<v1::SiteSummary> =
+            sites.by_ref().take(page_size).map(site::summary).collect();
+        let more = sites.next().is_some();
+        let last = page.last().filter(|_| more).map(|site| site.site_id.clone());
+        Ok(Response::new(v1::ListSitesResponse {
+            sites: page,
+            next_page_token: last.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_site(
+        &self,
+        request: Request<v1::GetSiteRequest>,
+    ) -> Result<Response<v1::GetSiteResponse>, Status> {
+        let (caller, deadline) = call(&request)?;
+        let id = request.into_inner().site_id;
+        SiteId::parse(&id).map_err(|v| violation(Violation { field: "site_id".into(), ..v }))?;
+        let (site, zone) = self.site(&caller, &id)?;
+        site::get(&self.reader, deadline, &site, &zone, now()).await.map(Response::new)
+    }
+
+    async fn query_readings(
+        &self,
+        request: Request<v1::QueryReadingsRequest>,
+    ) -> Result<Response<v1::QueryReadingsResponse>, Status> {
+        let (caller, deadline) = call(&request)?;
+        let ask = request::check(request.get_ref(), &self.config)
+            .map_err(|violations| invalid_argument(&violations))?;
+        let (_, zone) = self.site(&caller, &ask.selection.site)?;
+        let (reader, config) = (&self.reader, &self.config);
+        let readings = Readings { reader, config, deadline, ask: &ask, zone: &zone };
+        readings.answer().await.map(Response::new)
+    }
+}
+
+/// Who calls, and until when: what the edge put there.
+fn call<T>(request: &Request<T>) -> Result<(Principal, Deadline), Status> {
+    let extensions = request.extensions();
+    match (extensions.get::<Principal>(), extensions.get::<Deadline>()) {
+        (Some(caller), Some(deadline)) => Ok((caller.clone(), *deadline)),
+        _ => Err(internal("a call came in past the edge", "no principal")),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(since.as_millis() as i64)
+}
