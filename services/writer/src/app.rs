@@ -4,7 +4,7 @@ use crate::{
     config::{GROUP, WriterConfig},
     insert::{self, Inserter},
     pipeline::Assembler,
-    rollup::roller::Roller,
+    rollup::roller::{Recompute, Roller},
     tables::Tables,
 };
 use anyhow::Context;
@@ -53,7 +53,8 @@ impl App {
         let (blocks, blocks_receiver) = mpsc::channel(1);
         let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
         let (ownership, ownership_receiver) = mpsc::unbounded_channel();
-        let roller = Roller::new(inserter.clone(), registry, &config);
+        let recompute = Recompute { inserter: inserter.clone(), registry };
+        let roller = Roller::new(recompute, log.clone(), &config);
         let done = side.done.clone();
         let assembler = Assembler { config, log: log.clone(), blocks, ownership };
 

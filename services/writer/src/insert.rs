@@ -112,6 +112,11 @@ pub async fn run(
                 Err(Refused::BadBlock(error)) => match rows.split() {
                     Ok((head, tail)) => open.extend([tail, head]),
                     Err(single) => {
+                        // Its buckets were marked dirty: let the roller see that they are clean.
+                        let marks = single.changed_buckets().into_iter().map(DirtyMark::from);
+                        if dirty.send(marks.collect()).await.is_err() {
+                            bail!("the rollups have stopped");
+                        }
                         for origin in single.into_origins() {
                             bury(&*log, &origin, &error, inserter.retry_delay_max).await?;
                             drop(done.send(origin.done));

@@ -12,7 +12,7 @@
 use crate::{
     config::WriterConfig,
     insert::{Inserter, Refused},
-    rollup::{roller::recompute_now, sql},
+    rollup::{roller::Recompute, sql},
     rows::{Outcome, Rows, SiteBucket, decode},
     tables::Tables,
 };
@@ -220,7 +220,8 @@ impl Rebuild {
         }
         self.store(inserter, &mut rows, &mut buckets, progress).await?;
         let buckets: Vec<SiteBucket> = buckets.into_iter().collect();
-        recompute_now(inserter, &self.registry, &self.config, &buckets).await
+        let recompute = Recompute { inserter: inserter.clone(), registry: self.registry.clone() };
+        recompute.all(&buckets, self.config.rollup_round_max).await
     }
 
     async fn store(

@@ -2,20 +2,22 @@
 
 use super::{DirtyMark, DirtySet, sql};
 use crate::{
-    config::WriterConfig,
+    config::{GROUP, WriterConfig},
     insert::{Inserter, Refused, marks_block},
     rows::{Change, SiteBucket},
     tables::DIRTY_BUCKETS,
 };
+use heliograph_contract::topic;
 use heliograph_domain::{
     SiteId, Timestamp,
     rollup::{BUCKET_1H_MS, bucket_start, local_day, zone},
 };
-use heliograph_log::registry::Projection;
+use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
 use heliograph_service::retry::Backoff;
 use heliograph_store::{StoreErrorClass, classify};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -34,27 +36,25 @@ pub enum Ownership {
 
 /// Keeps the rollups of the partitions we own.
 pub struct Roller {
-    inserter: Inserter,
-    registry: Projection,
+    recompute: Recompute,
+    log: Arc<dyn Log>,
     interval: Duration,
     round_max: usize,
     dirty_max: usize,
     dirty: DirtySet,
-    owned: BTreeSet<u32>,
     /// Partitions whose dirty buckets in ClickHouse have not all been read yet.
     unread: BTreeSet<u32>,
 }
 
 impl Roller {
-    pub fn new(inserter: Inserter, registry: Projection, config: &WriterConfig) -> Self {
+    pub fn new(recompute: Recompute, log: Arc<dyn Log>, config: &WriterConfig) -> Self {
         Self {
-            inserter,
-            registry,
+            recompute,
+            log,
             interval: config.rollup_interval,
             round_max: config.rollup_round_max,
             dirty_max: config.dirty_max,
             dirty: DirtySet::default(),
-            owned: BTreeSet::new(),
             unread: BTreeSet::new(),
         }
     }
@@ -68,7 +68,8 @@ impl Roller {
         mut marks: mpsc::Receiver<Vec<DirtyMark>>,
         mut ownership: mpsc::UnboundedReceiver<Ownership>,
     ) -> anyhow::Result<()> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), self.inserter.retry_delay_max);
+        let delay_max = self.recompute.inserter.retry_delay_max;
+        let mut backoff = Backoff::new(Duration::from_millis(100), delay_max);
         let mut next_round = Instant::now();
         let mut open = true;
         while open || !self.dirty.is_empty() {
@@ -107,13 +108,9 @@ impl Roller {
 
     fn on_ownership(&mut self, change: Ownership) {
         match change {
-            Ownership::Assigned(partitions) => {
-                self.unread.extend(&partitions);
-                self.owned.extend(partitions);
-            }
+            Ownership::Assigned(partitions) => self.unread.extend(partitions),
             Ownership::Forgotten(partitions) => {
                 for partition in partitions {
-                    self.owned.remove(&partition);
                     self.unread.remove(&partition);
                     self.dirty.forget_partition(partition);
                 }
@@ -122,33 +119,44 @@ impl Roller {
     }
 
     async fn round(&mut self) -> Result<(), Trouble> {
-        if self.dirty.is_empty() {
+        if self.dirty.is_empty() && !self.unread.is_empty() {
             self.read_back().await?;
         }
         let round = self.dirty.take_round(self.round_max);
-        if let Err(trouble) = self.recompute(&round).await {
+        if let Err(trouble) = self.recompute.round(&round).await {
             self.dirty.mark(round);
             return Err(trouble);
         }
         Ok(())
     }
 
-    /// Reads what an earlier owner left dirty.
+    /// Reads what an earlier owner left dirty, below the committed offsets. What lies above them
+    /// comes again from the log, and only then are its rows surely stored: marked clean before, a
+    /// bucket would stay behind its readings.
     async fn read_back(&mut self) -> Result<(), Trouble> {
-        if self.unread.is_empty() {
+        let mut below = Vec::new();
+        for partition in &self.unread {
+            let tp = TopicPartition::new(topic::UPLOADS, *partition);
+            if let Some(committed) = self.log.committed(GROUP, &tp).await? {
+                below
+                    .push(format!("(log_partition = {partition} AND version < {})", committed * 2));
+            }
+        }
+        if below.is_empty() {
+            self.unread.clear();
             return Ok(());
         }
-        let partitions: Vec<u32> = self.unread.iter().copied().collect();
         let limit = self.dirty_max;
         let rows: Vec<(String, u32, u32, u64)> = self
+            .recompute
             .inserter
             .client
             .query(&format!(
                 "SELECT site_id, toUnixTimestamp(bucket), log_partition, version \
-                 FROM {DIRTY_BUCKETS} FINAL WHERE dirty = 1 AND log_partition IN ? \
-                 ORDER BY site_id, bucket LIMIT {limit}"
+                 FROM {DIRTY_BUCKETS} FINAL WHERE dirty = 1 AND ({}) \
+                 ORDER BY site_id, bucket LIMIT {limit}",
+                below.join(" OR ")
             ))
-            .bind(partitions)
             .fetch_all()
             .await?;
         if rows.len() < limit {
@@ -163,17 +171,37 @@ impl Roller {
         }
         Ok(())
     }
+}
 
-    async fn recompute(&self, round: &[DirtyMark]) -> Result<(), Trouble> {
-        let mut months: BTreeMap<i64, Vec<&DirtyMark>> = BTreeMap::new();
-        for mark in round {
-            // One INSERT fills at most a few partitions, so rounds are cut at about a month.
-            months.entry(mark.bucket.start.as_ms() / (31 * 86_400_000)).or_default().push(mark);
+/// Recomputes rollups from their readings.
+#[derive(Clone)]
+pub struct Recompute {
+    pub inserter: Inserter,
+    pub registry: Projection,
+}
+
+impl Recompute {
+    /// Recomputes `buckets` without marking any.
+    ///
+    /// # Errors
+    /// When ClickHouse does not carry it out.
+    pub async fn all(&self, buckets: &[SiteBucket], round_max: usize) -> anyhow::Result<()> {
+        for round in buckets.chunks(round_max) {
+            for month in by_month(round.iter(), |b| b.start) {
+                self.buckets(&month).await.map_err(|trouble| match trouble {
+                    Trouble::Passing(error) | Trouble::Lasting(error) => error,
+                })?;
+            }
         }
-        for marks in months.values() {
+        Ok(())
+    }
+
+    /// Recomputes a round of dirty buckets and marks them clean.
+    async fn round(&self, round: &[DirtyMark]) -> Result<(), Trouble> {
+        for marks in by_month(round.iter(), |m| m.bucket.start) {
             let buckets: Vec<&SiteBucket> = marks.iter().map(|m| &m.bucket).collect();
-            self.recompute_buckets(&buckets).await?;
-            let owned: Vec<DirtyMark> = marks.iter().copied().cloned().collect();
+            self.buckets(&buckets).await?;
+            let owned: Vec<DirtyMark> = marks.into_iter().cloned().collect();
             let clean = marks_block(&owned, false)?;
             self.inserter.insert(DIRTY_BUCKETS, &clean).await?;
         }
@@ -181,7 +209,7 @@ impl Roller {
     }
 
     /// Recomputes the 15-minute buckets, then the hours, then the days that hold them.
-    async fn recompute_buckets(&self, buckets: &[&SiteBucket]) -> Result<(), Trouble> {
+    async fn buckets(&self, buckets: &[&SiteBucket]) -> Result<(), Trouble> {
         let tables = &self.inserter.tables;
         self.execute(&sql::recompute_15m(tables, &sql::in_buckets(buckets))).await?;
 
@@ -232,6 +260,18 @@ impl Roller {
     }
 }
 
+/// Groups what is of about the same month: one INSERT then fills few partitions.
+fn by_month<'a, T>(
+    all: impl Iterator<Item = &'a T>,
+    start: impl Fn(&T) -> Timestamp,
+) -> Vec<Vec<&'a T>> {
+    let mut months: BTreeMap<i64, Vec<&T>> = BTreeMap::new();
+    for one in all {
+        months.entry(start(one).as_ms() / (31 * 86_400_000)).or_default().push(one);
+    }
+    months.into_values().collect()
+}
+
 /// Zone → (site, day number, start, end).
 type DaysByZone = BTreeMap<String, BTreeSet<(SiteId, i64, Timestamp, Timestamp)>>;
 
@@ -253,29 +293,18 @@ impl From<clickhouse::error::Error> for Trouble {
     }
 }
 
+impl From<LogError> for Trouble {
+    fn from(error: LogError) -> Self {
+        match error.is_transient() {
+            true => Self::Passing(error.into()),
+            false => Self::Lasting(error.into()),
+        }
+    }
+}
+
 impl From<Refused> for Trouble {
     fn from(refused: Refused) -> Self {
         let (Refused::BadBlock(error) | Refused::Stop(error)) = refused;
         Self::Lasting(anyhow::Error::from(error).context("mark buckets clean"))
     }
-}
-
-/// Recomputes the rollups of `buckets` on `inserter`'s tables, outside the running roller.
-///
-/// # Errors
-/// When ClickHouse does not carry it out.
-pub async fn recompute_now(
-    inserter: &Inserter,
-    registry: &Projection,
-    config: &WriterConfig,
-    buckets: &[SiteBucket],
-) -> anyhow::Result<()> {
-    let roller = Roller::new(inserter.clone(), registry.clone(), config);
-    for round in buckets.chunks(config.rollup_round_max) {
-        let refs: Vec<&SiteBucket> = round.iter().collect();
-        roller.recompute_buckets(&refs).await.map_err(|trouble| match trouble {
-            Trouble::Passing(error) | Trouble::Lasting(error) => error,
-        })?;
-    }
-    Ok(())
 }
