@@ -98,7 +98,7 @@ JSON
 JSON
     rm -f "$1"/installed-*
     # --ignore-scripts: the package is data to us, nothing in it runs at installation.
-    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) ||
         die "npm could not install $2 $3 (see above)"
     [ -f "$file" ] || die "$2 $3 holds no $5"
     : >"$stamp"

@@ -19,8 +19,11 @@ if [ ! -f "$stamp" ]; then
     rm -rf "$dir/libs" "$dir"/installed-*
     # Maven writes its temporary files beside the pom it is given, so it is given a copy.
     cp "$pom" "$dir/pom.xml"
-    mvn -q -B -Dstyle.color=never -f "$dir/pom.xml" dependency:copy-dependencies \
-        -DoutputDirectory="$dir/libs" >&2 || die "Maven could not get the jars (see above)"
+    mvn -q -B -f "$dir/pom.xml" dependency:copy-dependencies -DoutputDirectory="$dir/libs" \
+        >"$dir/maven.log" 2>&1 || {
+        cat "$dir/maven.log" >&2
+        die "Maven could not get the jars (see above)"
+    }
     : >"$stamp"
 fi
 install_missing

@@ -32,7 +32,10 @@ impl Projection {
     ///
     /// # Errors
     /// When the topic cannot be read at all.
-    pub async fn load(log: Arc<dyn LogRead>, shutdown: CancellationToken) -> Result<Self, LogError> {
+    pub async fn load(
+        log: Arc<dyn LogRead>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, LogError> {
         let tp = TopicPartition::new(topic::REGISTRY, 0);
         let end = log.offsets(&tp).await?.end;
         let mut view = View::default();

@@ -4,7 +4,7 @@
 //! cannot be set otherwise: a property that would break it is refused. It opens no connection.
 
 use crate::port::{GroupSpec, LogError};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -173,6 +173,8 @@ impl KafkaConfig {
     pub(super) fn client(&self) -> ClientConfig {
         let mut c = ClientConfig::new();
         c.extend(self.properties.clone());
+        // The crate asks `log`, which nobody listens to; what is wanted is filtered by `tracing`.
+        c.set_log_level(RDKafkaLogLevel::Info);
         c.set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", &self.client_id)
             // A broker that comes back is found again within a second, not ten.

@@ -163,7 +163,7 @@ impl KafkaGroup {
             true => native.incremental_assign(&list),
             false => native.assign(&list),
         };
-        done.map_err(|e| self.error(&e))
+        done.map(|()| native.context().answered()).map_err(|e| self.error(&e))
     }
 
     fn unassign(&self, parts: &[u32]) -> Result<(), LogError> {
@@ -172,7 +172,7 @@ impl KafkaGroup {
             true => native.incremental_unassign(&list),
             false => native.unassign(),
         };
-        done.map_err(|e| self.error(&e))
+        done.map(|()| native.context().answered()).map_err(|e| self.error(&e))
     }
 
     fn error(&self, error: &KafkaError) -> LogError {

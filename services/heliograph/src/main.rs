@@ -1,0 +1,27 @@
+//! heliograph: the command line.
+
+mod access;
+mod audit;
+mod cli;
+mod config;
+mod endpoint;
+mod installation;
+mod lag;
+mod migrate;
+mod operator;
+mod rebuild;
+mod remote_log;
+mod simulate;
+mod site;
+mod store;
+mod up;
+mod views;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heliograph_service::telemetry::init();
+    let cli = cli::Cli::parse();
+    heliograph_service::runtime::run(|shutdown| cli.run(shutdown))
+}

@@ -1,0 +1,149 @@
+//! `heliograph up`: every service in one process on the embedded log and store.
+//!
+//! Invariant: a fault of the store, the writer or the queries never takes the gateway down; they
+//! are started again, the gateway goes on accepting. The gateway alone ends the process.
+
+use crate::{config::Config, endpoint::Endpoint, installation::Installation};
+use anyhow::Context;
+use clap::Args;
+use heliograph_gateway::App as Gateway;
+use heliograph_log::Log;
+use heliograph_query::App as Query;
+use heliograph_service::{Shutdown, retry::Backoff};
+use heliograph_writer::App as Writer;
+use std::{
+    future::Future,
+    io::Write,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Run every service in this process, on a log and a store in one directory.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  heliograph up --data-dir /var/lib/heliograph --port-base 7070")]
+pub struct UpArgs {
+    /// Where log, store and endpoint.json lie.
+    #[arg(long, default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Gateway on this port of 127.0.0.1, query on the next, ClickHouse's HTTP on the one after;
+    /// 0 takes free ports.
+    #[arg(long, default_value_t = 7070)]
+    port_base: u16,
+    /// Configuration file; its sections [gateway], [writer] and [query] apply.
+    #[arg(long, env = "HELIOGRAPH_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// When the directory is in use, a port is taken, or the gateway fails.
+pub async fn run(args: UpArgs, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    let mut config = Config::load(args.config.as_deref())?;
+    let [gateway, query, clickhouse] = ports(args.port_base)?;
+    config.gateway.listen = gateway;
+    config.query.listen = query;
+    let installation = Installation::open(&args.data_dir, clickhouse).await?;
+    let outcome = serve(&args, config, &installation, shutdown).await;
+    installation.close().await?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn ports(base: u16) -> anyhow::Result<[SocketAddr; 3]> {
+    let port = |i: u16| match base {
+        0 => Ok(0),
+        base => base.checked_add(i).context("--port-base: want a base with two more above it"),
+    };
+    let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok([addr(port(0)?), addr(port(1)?), addr(port(2)?)])
+}
+
+async fn serve(
+    args: &UpArgs,
+    config: Config,
+    installation: &Installation,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let log: Arc<dyn Log> = installation.log.clone();
+    let store = installation.store.clone();
+    let gateway = Gateway::build(config.gateway.clone(), log.clone()).await.context("gateway")?;
+    let query =
+        Query::build(config.query.clone(), store.clone(), log.clone()).await.context("query")?;
+    let mut query_config = config.query.clone();
+    // Started again after a fault it must be found where it was.
+    query_config.listen = query.addr();
+    let endpoint = Endpoint {
+        gateway: format!("http://{}", gateway.addr()),
+        query: format!("http://{}", query.addr()),
+        clickhouse: store.url.clone(),
+        operator_token: installation.operator_token.clone(),
+        pid: std::process::id(),
+    };
+    endpoint.write(&args.data_dir)?;
+
+    // The gateway leaves first, so that what it accepted last is still written and readable.
+    let behind = Shutdown::new();
+    let writer = tokio::spawn(supervise("writer", behind.clone(), {
+        let (config, store, log) = (config.writer.clone(), store.clone(), log.clone());
+        move |shutdown| {
+            let (config, store, log) = (config.clone(), store.clone(), log.clone());
+            async move { Writer::build(config, &store, log).await?.run(shutdown).await }
+        }
+    }));
+    let first = std::sync::Mutex::new(Some(query));
+    let querying = tokio::spawn(supervise("query", behind.clone(), move |shutdown| {
+        let first = first.lock().ok().and_then(|mut app| app.take());
+        let (config, store, log) = (query_config.clone(), store.clone(), log.clone());
+        async move {
+            let app = match first {
+                Some(app) => app,
+                None => Query::build(config, store, log).await?,
+            };
+            app.run(shutdown).await
+        }
+    }));
+    announce(&endpoint)?;
+    let outcome = gateway.run(shutdown).await.context("gateway");
+    behind.cancel();
+    let _ = tokio::join!(writer, querying);
+    outcome
+}
+
+/// Runs a service again whenever it fails, until `shutdown`.
+async fn supervise<F, Fut>(name: &'static str, shutdown: Shutdown, start: F)
+where
+    F: Fn(Shutdown) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    while !shutdown.is_cancelled() {
+        match start(shutdown.child_token()).await {
+            Ok(()) => return,
+            Err(error) => {
+                let delay = backoff.next_delay();
+                tracing::error!(service = name, error = format!("{error:#}"), ?delay, "restarting");
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(delay) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The one line on stdout that says: ready.
+fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
+    let line = serde_json::json!({
+        "event": "ready",
+        "gateway": endpoint.gateway,
+        "query": endpoint.query,
+        "clickhouse": endpoint.clickhouse,
+    });
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The views over the wire, from a service that answers what the test says.
+
+use super::{Client, readings, sites};
+use crate::access::{Access, AccessArgs};
+use heliograph_contract::v1::{
+    self,
+    query_service_server::{QueryService, QueryServiceServer},
+};
+use heliograph_domain::Timestamp;
+use heliograph_service::{
+    Shutdown,
+    http::{HttpLimits, bind, serve},
+};
+use std::sync::{Arc, Mutex};
+use tonic::{Code, Request, Response, Status, service::Routes};
+
+const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
+
+/// Three sites on two pages; remembers what it was asked for.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Vec<v1::QueryReadingsRequest>>>);
+
+fn authorized<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.metadata().get("authorization") {
+        Some(value) if value == "Bearer secret" => Ok(()),
+        _ => Err(Status::new(Code::Unauthenticated, "the token is not known")),
+    }
+}
+
+fn site(id: &str) -> v1::SiteSummary {
+    let zone = "Asia/Tokyo".into();
+    v1::SiteSummary { site_id: id.into(), zone, rated_power_w: 49_500.0, ..Default::default() }
+}
+
+#[tonic::async_trait]
+impl QueryService for Fake {
+    async fn list_sites(
+        &self,
+        request: Request<v1::ListSitesRequest>,
+    ) -> Result<Response<v1::ListSitesResponse>, Status> {
+        authorized(&request)?;
+        let (ids, next) = match request.get_ref().page_token.as_str() {
+            "" => (vec!["s1", "s2"], "s2"),
+            _ => (vec!["s3"], ""),
+        };
+        let sites = ids.into_iter().map(site).collect();
+        Ok(Response::new(v1::ListSitesResponse { sites, next_page_token: next.into() }))
+    }
+
+    async fn get_site(
+        &self,
+        request: Request<v1::GetSiteRequest>,
+    ) -> Result<Response<v1::GetSiteResponse>, Status> {
+        authorized(&request)?;
+        let id = request.into_inner().site_id;
+        let last_received_at_ms = (id == "s2").then(|| NOW.as_ms() - 3_000);
+        let site = Some(site(&id));
+        Ok(Response::new(v1::GetSiteResponse { site, last_received_at_ms, ..Default::default() }))
+    }
+
+    async fn query_readings(
+        &self,
+        request: Request<v1::QueryReadingsRequest>,
+    ) -> Result<Response<v1::QueryReadingsResponse>, Status> {
+        authorized(&request)?;
+        let request = request.into_inner();
+        let (ts_ms, step) = (vec![request.start_ms], v1::Step::Hour.into());
+        self.0.lock().unwrap().push(request);
+        let series = v1::Series {
+            device: "inv1".into(),
+            metric: "ac_power".into(),
+            unit: "W".into(),
+            ts_ms,
+            values: vec![1_234.5],
+            qualities: vec![],
+        };
+        Ok(Response::new(v1::QueryReadingsResponse { step, series: vec![series] }))
+    }
+}
+
+async fn client(fake: &Fake, token: &str) -> (Client, tokio_util::sync::DropGuard) {
+    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Routes::new(QueryServiceServer::new(fake.clone())).into_axum_router();
+    let shutdown = Shutdown::new();
+    tokio::spawn(serve(listener, router, HttpLimits::default(), shutdown.clone()));
+    let args = AccessArgs {
+        data_dir: "unused".into(),
+        query: Some(url),
+        token: Some(token.into()),
+        clickhouse: None,
+    };
+    (Access::open(&args).await.unwrap().query(), shutdown.drop_guard())
+}
+
+#[tokio::test]
+async fn sites_of_all_pages_are_shown_in_order() {
+    let (client, _guard) = client(&Fake::default(), "secret").await;
+    let mut out = Vec::new();
+    sites::show(&client, NOW, false, &mut out).await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for words in ["49.5 kW", "3 s ago", "3 sites"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let place = |id: &str| text.find(id).unwrap_or_else(|| panic!("{id}\n{text}"));
+    assert!(place("s1") < place("s2") && place("s2") < place("s3"), "{text}");
+
+    let mut out = Vec::new();
+    sites::show(&client, NOW, true, &mut out).await.unwrap();
+    let lines: Vec<serde_json::Value> =
+        out.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[1]["last_received_at"], "2025-12-31T23:59:57.000Z");
+    assert_eq!(lines[2]["last_received_at"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn options_reach_the_service_in_its_own_words() {
+    let fake = Fake::default();
+    let (mut client, _guard) = client(&fake, "secret").await;
+    let options = readings::Options {
+        devices: vec!["inv1".into()],
+        from: "2026-01-01".into(),
+        step: v1::Step::Hour,
+        aggregate: v1::Aggregate::Max,
+        ..readings::Options::of_site("s1")
+    };
+    let mut out = Vec::new();
+    readings::show(&mut client, &options, NOW, &mut out).await.unwrap();
+    let asked = fake.0.lock().unwrap().pop().unwrap();
+    assert_eq!(asked.start_ms, NOW.as_ms() - 9 * 3_600_000, "midnight in Tokyo");
+    assert_eq!((asked.end_ms, asked.devices), (NOW.as_ms(), vec!["inv1".to_owned()]));
+    assert_eq!((asked.step, asked.aggregate), (v1::Step::Hour as i32, v1::Aggregate::Max as i32));
+    let text = String::from_utf8(out).unwrap();
+    for words in ["step 1h max", "2026-01-01 00:00:00+09:00", "1,234.5", "value [W]"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_words() {
+    let (client, _guard) = client(&Fake::default(), "wrong").await;
+    let error = sites::show(&client, NOW, false, &mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the token is not known (Unauthenticated)");
+}

@@ -1,0 +1,10 @@
+//! End to end: the real binary, real HTTP and gRPC, the embedded log and store.
+
+mod docs;
+mod durable;
+mod oracle;
+mod rebuild;
+mod separate;
+mod spine;
+mod support;
+mod torture;

@@ -1,0 +1,193 @@
+//! A running `heliograph up`, and what a test does with it.
+
+use anyhow::{Context, bail, ensure};
+use heliograph_contract::v1::query_service_client::QueryServiceClient;
+use serde::Deserialize;
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tonic::{
+    Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService,
+    transport::Channel,
+};
+
+/// The binary under test.
+pub const HELIOGRAPH: &str = env!("CARGO_BIN_EXE_heliograph");
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ready {
+    pub gateway: String,
+    pub query: String,
+    pub clickhouse: String,
+}
+
+/// `heliograph up` in a directory; killed when dropped.
+pub struct Up {
+    child: Child,
+    pub ready: Ready,
+    pub data_dir: PathBuf,
+    pub operator_token: String,
+}
+
+/// The command in the repository's root, so that `.tools` is found.
+pub fn heliograph(data_dir: &Path) -> Command {
+    let mut command = Command::new(HELIOGRAPH);
+    command
+        .current_dir(repository())
+        .env("HELIOGRAPH_DATA_DIR", data_dir)
+        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()))
+        .stdin(Stdio::null());
+    command
+}
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+impl Up {
+    /// On free ports.
+    pub fn start(data_dir: &Path) -> anyhow::Result<Self> {
+        let mut command = heliograph(data_dir);
+        command.arg("up");
+        Self::start_on(command, data_dir, 0)
+    }
+
+    /// Starts `command`, an `up` of the caller's making, and waits until it is ready.
+    pub fn start_on(mut command: Command, data_dir: &Path, port_base: u16) -> anyhow::Result<Self> {
+        command.args(["--port-base", &port_base.to_string()]);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let ready = match serde_json::from_str::<Ready>(&line) {
+            Ok(ready) => ready,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("not ready: {line:?}: {error}");
+            }
+        };
+        let endpoint = std::fs::read(data_dir.join("endpoint.json"))?;
+        let endpoint: serde_json::Value = serde_json::from_slice(&endpoint)?;
+        let operator_token =
+            endpoint["operator_token"].as_str().context("operator_token")?.to_owned();
+        Ok(Self { child, ready, data_dir: data_dir.to_owned(), operator_token })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let status = terminate(&mut self.child)?;
+        ensure!(status.success(), "up ended with {status}");
+        Ok(())
+    }
+
+    pub async fn query(&self) -> anyhow::Result<QueryServiceClient<Authorized>> {
+        Ok(QueryServiceClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> anyhow::Result<Authorized> {
+        let channel = Channel::from_shared(self.ready.query.clone())?.connect().await?;
+        let token = MetadataValue::try_from(format!("Bearer {}", self.operator_token))?;
+        let add: AddToken = Box::new(move |mut request: Request<()>| {
+            request.metadata_mut().insert("authorization", token.clone());
+            Ok(request)
+        });
+        Ok(InterceptedService::new(channel, add))
+    }
+
+    /// Runs another command on the same directory.
+    pub fn command(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Ok(heliograph(&self.data_dir).args(args).output()?)
+    }
+
+    /// Runs another command and reads its JSON.
+    pub fn json(&self, args: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let output = self.command(args)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text)
+            .with_context(|| format!("{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Registers a site and returns its token.
+    pub fn add_site(&self, id: &str, zone: &str) -> anyhow::Result<String> {
+        let output = self.command(&["site", "add", id, "--tenant", "t1", "--zone", zone])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Sends one upload.
+    pub async fn upload(
+        &self,
+        token: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<(u16, serde_json::Value)> {
+        let response = reqwest::Client::new()
+            .post(format!("{}/v1/uploads", self.ready.gateway))
+            .bearer_auth(token)
+            .json(body)
+            .send()
+            .await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
+    /// Waits until writer and rollups are through, and compares the three ledgers.
+    pub fn audit(&self, summaries: &[&Path]) -> anyhow::Result<serde_json::Value> {
+        let mut args = vec!["audit".to_owned(), "--json".to_owned()];
+        for summary in summaries {
+            args.extend(["--against".to_owned(), summary.display().to_string()]);
+        }
+        self.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// SIGTERM, and waits for the end.
+pub fn terminate(child: &mut Child) -> anyhow::Result<ExitStatus> {
+    let pid = libc::pid_t::try_from(child.id())?;
+    // SAFETY: kill(2) with the id of a child that has not been waited for.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(pid, libc::SIGTERM)
+    };
+    Ok(child.wait()?)
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+type AddToken = Box<dyn FnMut(Request<()>) -> Result<Request<()>, Status> + Send + Sync>;
+pub type Authorized = InterceptedService<Channel, AddToken>;
+
+#[allow(clippy::expect_used, reason = "a test without a directory has failed")]
+pub fn data_dir() -> TempDir {
+    tempfile::tempdir().expect("a directory for the installation")
+}
+
+/// Waits for `what` for at most `max`; the condition is asked for, not slept for.
+pub fn wait_for(max: Duration, mut what: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + max;
+    while !what() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    true
+}
