@@ -1,0 +1,40 @@
+# Each target is one script or one cargo command; `make` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt build torture proto-breaking proto-accept deny-advisories clean-tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## the main job: every service on this machine, with live data of the sample plants
+	@scripts/run.sh
+
+test: ## set up what the tests need and run them all; ends with "N passed, N failed"
+	@scripts/test.sh
+
+lint: ## format, clippy, licences, contract, scripts
+	@scripts/lint.sh
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+build: ## compile the workspace
+	@scripts/setup.sh build
+	cargo build --workspace --locked
+
+torture: ## kill -9 in the middle of uploads, KILLS times; report in target/torture
+	@scripts/setup.sh test
+	cargo build --workspace --locked
+	KILLS=$${KILLS:-60} cargo test -p heliograph --locked --test e2e -- --nocapture torture
+
+proto-breaking: ## does proto/ still keep the contract in schemas/proto?
+	@scripts/proto.sh breaking
+
+proto-accept: ## make today's proto/ the contract; to be reviewed and committed
+	@scripts/proto.sh accept
+
+deny-advisories: ## look for known vulnerabilities; needs the internet
+	@"$$(scripts/fetch-cargo-deny.sh)" --locked check advisories
+
+clean-tools: ## remove what set-up fetched into .tools
+	rm -rf .tools

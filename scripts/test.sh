@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Sets up and runs every test of the workspace once, to the end; the last line is
+# "N passed, N failed" over all test binaries (also in target/test-result.txt). The status is that
+# of cargo. Arguments go to cargo test.
+set -euo pipefail
+. "$(dirname -- "$0")/lib.sh"
+
+cd "$root"
+mkdir -p target
+result=target/test-result.txt
+log=target/test-output.txt
+printf '0 passed, 1 failed\n' >"$result"
+scripts/setup.sh test
+status=0
+cargo test --workspace --locked --no-fail-fast "$@" | tee "$log" || status=$?
+# A binary that crashed, or did not build, leaves no result line: it still counts as a failure.
+awk -v status="$status" '
+    /^test result: / {
+        for (i = 1; i < NF; i++) {
+            if ($(i + 1) == "passed;") passed += $i
+            if ($(i + 1) == "failed;") failed += $i
+        }
+    }
+    END {
+        if (status != 0 && failed == 0) failed = 1
+        printf "%d passed, %d failed\n", passed, failed
+    }' "$log" >"$result"
+cat "$result"
+exit "$status"
