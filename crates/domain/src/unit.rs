@@ -111,9 +111,12 @@ fn one_of(names: &[&str]) -> String {
 mod tests {
     use super::*;
 
+    /// What the row says, metric, value, unit; the value in the stored unit, if it has one.
+    type Row = (&'static str, &'static str, f64, Option<&'static str>, Option<f64>);
+
     #[test]
     fn units_are_turned_into_the_stored_one() {
-        let rows: &[(&str, &str, f64, Option<&str>, Option<f64>)] = &[
+        let rows: &[Row] = &[
             ("kW becomes W", "ac_power", 1.5, Some("kW"), Some(1500.0)),
             ("no unit means the stored one", "ac_power", 1.5, None, Some(1.5)),
             ("per cent becomes a share", "curtailment_rate", 40.0, Some("%"), Some(0.4)),

@@ -3,6 +3,8 @@
 //! `suite` knows the port alone. An adapter is added by `conformance!(name, make)`, where `make`
 //! is an async function that returns a [`Fixture`]: an open log, and what has to live as long.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 #[path = "conformance/group.rs"]
 mod group;
 #[path = "conformance/kafka.rs"]

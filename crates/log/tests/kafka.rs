@@ -2,6 +2,8 @@
 //!
 //! The broker is shared and dies with the process, except where a test kills its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use bytes::Bytes;
 use futures::future::{join_all, select_all};
 use heliograph_log::{
@@ -340,4 +342,25 @@ async fn a_reader_that_follows_sees_every_record() {
         from = n + 1;
         assert_eq!(within(log.read(&tp(0), from, 1_000)).await.unwrap(), vec![]);
     }
+}
+
+/// librdkafka may be waiting for an answer that nobody will give, or be about to ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_leave_at_any_point_of_a_rebalance() {
+    let leave = |case: u64| async move {
+        let log = log(&format!("leave{case}."), 4).await;
+        let (mut one, mut two) = (member(&log, None).await, member(&log, None).await);
+        for _ in 0..case * 5 {
+            let _ = tokio::time::timeout(Duration::from_millis(7), async {
+                tokio::select! {
+                    event = one.next() => drop(event.unwrap()),
+                    event = two.next() => drop(event.unwrap()),
+                }
+            })
+            .await;
+        }
+        within(one.close()).await.unwrap();
+        within(two.close()).await.unwrap();
+    };
+    join_all((0..12).map(leave)).await;
 }

@@ -55,6 +55,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
     let graceful = GracefulShutdown::new();
+    let cut = Shutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
@@ -76,9 +77,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
             .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
         let connection = graceful.watch(connection);
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "connection ended");
+                },
+                () = cut.cancelled() => {}
             }
             drop(place);
         });
@@ -86,6 +91,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
     drop(listener);
     if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!(drain_timeout = ?limits.drain_timeout, "connections cut at the deadline");
+        cut.cancel();
     }
 }
 
@@ -129,6 +135,30 @@ mod tests {
         assert!(answer.ends_with("done"), "{answer}");
         server.await.unwrap();
         assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_open_at_the_deadline_is_cut() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let entered = Arc::new(Semaphore::new(0));
+        let e = entered.clone();
+        let endless = move || async move {
+            e.add_permits(1);
+            std::future::pending::<&str>().await
+        };
+        let limits = HttpLimits { drain_timeout: Duration::from_millis(20), ..Default::default() };
+        let shutdown = Shutdown::new();
+        let router = Router::new().route("/", get(endless));
+        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        drop(entered.acquire().await.unwrap());
+        shutdown.cancel();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty());
+        server.await.unwrap();
     }
 
     #[tokio::test]

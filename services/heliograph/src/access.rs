@@ -154,6 +154,11 @@ impl Access {
     }
 }
 
+/// What a refused call says, for people.
+pub fn explain(status: &Status) -> anyhow::Error {
+    anyhow::anyhow!("{} ({:?})", status.message(), status.code())
+}
+
 fn store_at(url: String) -> StoreConfig {
     StoreConfig { url, ..StoreConfig::default() }
 }

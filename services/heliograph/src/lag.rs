@@ -1,6 +1,6 @@
 //! `heliograph lag`: how far the writer is behind the log.
 
-use crate::access::{Access, AccessArgs};
+use crate::access::{Access, AccessArgs, explain};
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -73,7 +73,13 @@ pub async fn run(args: LagArgs) -> anyhow::Result<ExitCode> {
 
 async fn lags(access: &Access) -> anyhow::Result<Vec<PartitionLag>> {
     let request = ListOffsetsRequest { topic: topic::UPLOADS.into(), group: GROUP.into() };
-    let partitions = access.admin().list_offsets(request).await?.into_inner().partitions;
+    let partitions = access
+        .admin()
+        .list_offsets(request)
+        .await
+        .map_err(|s| explain(&s))?
+        .into_inner()
+        .partitions;
     let stored: Vec<(u32, u64)> = access
         .store()
         .query("SELECT log_partition, max(log_offset) FROM readings GROUP BY log_partition")

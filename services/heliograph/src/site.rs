@@ -1,7 +1,7 @@
 //! `heliograph site`: sites in the registry.
 
 use crate::{
-    access::{Access, AccessArgs},
+    access::{Access, AccessArgs, explain},
     simulate::sample_sites,
 };
 use anyhow::Context;
@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap, fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf,
     process::ExitCode,
 };
+use tonic_types::StatusExt;
 
 /// Sites in the registry.
 #[derive(Debug, Args)]
@@ -128,9 +129,21 @@ async fn samples(args: SamplesArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Puts a site; a tenant that is not registered yet is added and named by its id.
 async fn put(access: &Access, site: Site, rotate_token: bool) -> anyhow::Result<String> {
-    let tenant = Tenant { id: site.tenant_id.clone(), name: site.tenant_id.clone() };
-    access.admin().put_tenant(PutTenantRequest { tenant: Some(tenant) }).await?;
-    let request = PutSiteRequest { site: Some(site), rotate_token };
-    Ok(access.admin().put_site(request).await?.into_inner().token)
+    let request = PutSiteRequest { site: Some(site.clone()), rotate_token };
+    let refused = match access.admin().put_site(request.clone()).await {
+        Ok(answer) => return Ok(answer.into_inner().token),
+        Err(status) => status,
+    };
+    let is_tenant = |v: &tonic_types::FieldViolation| v.field == "site.tenant_id";
+    let details = refused.get_details_bad_request();
+    if !details.is_some_and(|bad| bad.field_violations.iter().any(is_tenant)) {
+        return Err(explain(&refused));
+    }
+    let tenant = Tenant { id: site.tenant_id.clone(), name: site.tenant_id };
+    let request_tenant = PutTenantRequest { tenant: Some(tenant) };
+    access.admin().put_tenant(request_tenant).await.map_err(|s| explain(&s))?;
+    let answer = access.admin().put_site(request).await.map_err(|s| explain(&s))?;
+    Ok(answer.into_inner().token)
 }

@@ -112,6 +112,9 @@ async fn serve(
     outcome
 }
 
+/// A service that ran for so long is started again without the delay of earlier failures.
+const RAN_WELL: Duration = Duration::from_secs(60);
+
 /// Runs a service again whenever it fails, until `shutdown`.
 async fn supervise<F, Fut>(name: &'static str, shutdown: Shutdown, start: F)
 where
@@ -120,9 +123,13 @@ where
 {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     while !shutdown.is_cancelled() {
+        let started = tokio::time::Instant::now();
         match start(shutdown.child_token()).await {
             Ok(()) => return,
             Err(error) => {
+                if started.elapsed() > RAN_WELL {
+                    backoff.reset();
+                }
                 let delay = backoff.next_delay();
                 tracing::error!(service = name, error = format!("{error:#}"), ?delay, "restarting");
                 tokio::select! {

@@ -12,15 +12,9 @@ use comfy_table::{Table, presets};
 use heliograph_contract::v1::query_service_client::QueryServiceClient;
 use heliograph_domain::{Timestamp, Violation};
 use jiff::{civil, tz::TimeZone};
-use tonic::Status;
 
 /// A client of the query service that brings its token along.
 pub type Client = QueryServiceClient<Authorized>;
-
-/// What a refused call says, for people.
-fn explain(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("{} ({:?})", status.message(), status.code())
-}
 
 /// Reads a point in time as people write it: RFC 3339 with an offset; a date or a date and time in
 /// the site's zone; `now`; or how long ago, as `-90m`, `-24h`, `-7d`.

@@ -1,6 +1,7 @@
 //! `heliograph readings SITE`: time series of one site.
 
-use super::{Client, count, explain, local_time, number, parse_time, table};
+use super::{Client, count, local_time, number, parse_time, table};
+use crate::access::explain;
 use heliograph_contract::v1;
 use heliograph_domain::{Timestamp, Violation, rollup::zone};
 use jiff::tz::TimeZone;

@@ -1,6 +1,7 @@
 //! `heliograph sites`: what is there, and whether it is alive.
 
-use super::{Client, age, explain, number, table};
+use super::{Client, age, number, table};
+use crate::access::explain;
 use futures::{StreamExt, TryStreamExt, stream};
 use heliograph_contract::v1;
 use heliograph_domain::Timestamp;
