@@ -11,6 +11,7 @@ use heliograph_log::Log;
 use heliograph_query::App as Query;
 use heliograph_service::{Shutdown, retry::Backoff};
 use heliograph_writer::App as Writer;
+use serde::Serialize;
 use std::{
     future::Future,
     io::Write,
@@ -142,13 +143,17 @@ where
 }
 
 /// The one line on stdout that says: ready.
+#[derive(Serialize)]
+struct Ready<'a> {
+    event: &'static str,
+    gateway: &'a str,
+    query: &'a str,
+    clickhouse: &'a str,
+}
+
 fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
-    let line = serde_json::json!({
-        "event": "ready",
-        "gateway": endpoint.gateway,
-        "query": endpoint.query,
-        "clickhouse": endpoint.clickhouse,
-    });
+    let Endpoint { gateway, query, clickhouse, .. } = endpoint;
+    let line = serde_json::to_string(&Ready { event: "ready", gateway, query, clickhouse })?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()?;

@@ -1,13 +1,12 @@
 //! The services as processes of their own, on a real Kafka broker and the embedded store served
 //! alone.
 
-use crate::support::{HELIOGRAPH, data_dir, heliograph, terminate, wait_for};
+use crate::support::{HELIOGRAPH, data_dir, heliograph, ports_in_a_row, terminate, wait_for};
 use anyhow::{Context, ensure};
 use heliograph_testkit::kafka::Broker;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -23,10 +22,6 @@ impl Drop for Service {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// A service's binary lies beside the command's.
@@ -85,7 +80,8 @@ async fn on_kafka_with_each_service_as_its_own_process() -> anyhow::Result<()> {
     let dir = data_dir();
     let broker = Broker::start()?;
     let (_store, clickhouse) = store(dir.path())?;
-    let (gateway, query) = (free_port()?, free_port()?);
+    let gateway = ports_in_a_row(2)?;
+    let query = gateway + 1;
     let config = dir.path().join("heliograph.toml");
     let bootstrap = broker.bootstrap_servers();
     std::fs::write(

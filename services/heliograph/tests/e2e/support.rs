@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -190,4 +191,21 @@ pub fn wait_for(max: Duration, mut what: impl FnMut() -> bool) -> bool {
         std::thread::park_timeout(Duration::from_millis(5));
     }
     true
+}
+
+/// The first of `n` free ports in a row, each time others. They lie below the range from which the
+/// kernel takes ports, so that a server that is away for a moment finds its own again.
+pub fn ports_in_a_row(n: u16) -> anyhow::Result<u16> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(u32::from(n), Ordering::Relaxed);
+        let base = FIRST + ((std::process::id() + step) % COUNT) as u16;
+        if (base..base + n).all(is_free) {
+            return Ok(base);
+        }
+    }
+    bail!("no {n} free ports in a row")
 }

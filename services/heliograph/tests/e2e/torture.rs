@@ -8,7 +8,7 @@
 //! - between insert and offset commit: ClickHouse holds rows of an offset that the writer had not
 //!   committed.
 
-use crate::support::{Up, data_dir, heliograph, repository, terminate, wait_for};
+use crate::support::{Up, data_dir, heliograph, ports_in_a_row, repository, terminate, wait_for};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::Value;
@@ -134,21 +134,6 @@ impl Rig {
     }
 }
 
-/// Three free ports in a row.
-fn port_base() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let first = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        let base = first.local_addr()?.port();
-        let rest: Option<Vec<_>> = (1..3u16)
-            .map(|i| std::net::TcpListener::bind(("127.0.0.1", base.checked_add(i)?)).ok())
-            .collect();
-        if rest.is_some() {
-            return Ok(base);
-        }
-    }
-    anyhow::bail!("no three free ports in a row")
-}
-
 #[test]
 fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow::Result<()> {
     let kills = number("KILLS", 5)?;
@@ -157,7 +142,7 @@ fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow
     let rig = Rig {
         dir: dir.path().to_owned(),
         summary: dir.path().join("summary.json"),
-        port_base: port_base()?,
+        port_base: ports_in_a_row(3)?,
     };
     fs::write(dir.path().join("torture.toml"), CONFIG)?;
     let mut up = rig.start()?;
