@@ -155,11 +155,15 @@ async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow:
 
 /// The trace, once the tracer has written its last line about the process.
 fn whole(trace: &Path, pid: u32) -> anyhow::Result<String> {
-    let last = format!("{pid} +++ exited with 0 +++");
+    let (pid, last) = (pid.to_string(), "+++ exited with 0 +++");
+    // strace pads short ids.
+    let is_last = |line: &str| {
+        line.split_once(' ').is_some_and(|(id, rest)| id == pid && rest.trim_start() == last)
+    };
     let read = || String::from_utf8_lossy(&std::fs::read(trace).unwrap_or_default()).into_owned();
     ensure!(
-        wait_for(Duration::from_secs(30), || read().contains(&last)),
-        "the trace does not end with {last:?}"
+        wait_for(Duration::from_secs(30), || read().lines().any(is_last)),
+        "the trace does not end with {pid} {last}"
     );
     Ok(read())
 }
