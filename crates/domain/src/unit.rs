@@ -1,6 +1,6 @@
 //! Units: what is stored for a metric, and how an upload's unit is turned into it.
 //!
-//! Names and stored units: IEC 61724-1 and SunSpec, see DESIGN section 7 in ARCHITECTURE.md.
+//! Names and stored units: IEC 61724-1 and SunSpec, listed under "Units" in ARCHITECTURE.md.
 
 use crate::Violation;
 
