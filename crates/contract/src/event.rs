@@ -146,6 +146,7 @@ fn upload_to_wire(upload: &Upload) -> v1::UploadAccepted {
         received_at_ms: upload.received_at.as_ms(),
         sent_at_ms: upload.sent_at.map(Timestamp::as_ms),
         readings: upload.readings.iter().map(reading_to_wire).collect(),
+        replayed: upload.replayed,
     }
 }
 
@@ -157,6 +158,7 @@ fn upload_from_wire(wire: v1::UploadAccepted) -> Result<Upload, Violation> {
         received_at: Timestamp::from_ms(wire.received_at_ms),
         sent_at: wire.sent_at_ms.map(Timestamp::from_ms),
         readings: wire.readings.iter().map(reading_from_wire).collect::<Result<_, _>>()?,
+        replayed: wire.replayed,
     })
 }
 
@@ -213,6 +215,7 @@ mod tests {
             upload_id: UploadId::parse("u1").unwrap(),
             received_at: Timestamp::from_ms(1_700_000_000_123),
             sent_at: None,
+            replayed: false,
             readings: readings
                 .into_iter()
                 .map(|(d, ts, value)| Reading {

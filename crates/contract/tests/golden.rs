@@ -93,6 +93,7 @@ fn an_accepted_upload() {
         upload_id: UploadId::parse("logger-7:000042").unwrap(),
         received_at: Timestamp::from_ms(1_767_225_661_234),
         sent_at: Some(Timestamp::from_ms(1_767_225_660_000)),
+        replayed: false,
         readings: vec![
             reading("inv1", "ac_power", 1_767_225_600_000, 49_500.0, Quality::Good),
             reading("bus1/inv:2", "ac_power", 1_767_225_600_500, -1.5, Quality::Suspect),
@@ -112,6 +113,7 @@ fn an_accepted_upload() {
             wire("inv1", "operating_state", 1_767_225_600_000, 4.0, v1::Quality::Bad),
             wire("pyr", "poa_irradiance", 1_767_225_600_000, 0.0, v1::Quality::Good),
         ],
+        replayed: false,
     };
     let (headers, value) = golden("upload_accepted", &encode_upload(&upload, "gw-a"), &want);
     assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
@@ -125,6 +127,7 @@ fn an_accepted_upload_that_says_little() {
         upload_id: UploadId::parse("self-1767225600000-1").unwrap(),
         received_at: Timestamp::from_ms(1_767_225_601_000),
         sent_at: None,
+        replayed: false,
         readings: vec![],
     };
     let want = v1::UploadAccepted {
@@ -134,6 +137,7 @@ fn an_accepted_upload_that_says_little() {
         received_at_ms: 1_767_225_601_000,
         sent_at_ms: None,
         readings: vec![],
+        replayed: false,
     };
     let (headers, value) = golden("upload_accepted_empty", &encode_upload(&upload, "gw-a"), &want);
     assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
@@ -253,6 +257,7 @@ fn dead_letters() {
         ),
         headers: vec![],
         at_ms: 1_767_225_661_234,
+        format: String::new(),
     };
     let undecodable = v1::DeadLetter {
         origin_topic: "heliograph.uploads".into(),
@@ -269,6 +274,7 @@ fn dead_letters() {
             value: Bytes::from_static(b"heliograph.v1.UploadAccepted"),
         }],
         at_ms: 1_767_225_661_500,
+        format: String::new(),
     };
     for (name, letter) in [("dead_letter_rejected", rejected), ("dead_letter_record", undecodable)]
     {

@@ -75,6 +75,8 @@ impl Entry {
 pub struct Registry {
     tenants: HashMap<TenantId, Tenant>,
     sites: HashMap<SiteId, Site>,
+    /// Hash of an upload token → its site.
+    uploaders: HashMap<String, SiteId>,
     api_tokens: HashMap<String, ApiToken>,
 }
 
@@ -83,7 +85,7 @@ impl Registry {
     pub fn put(&mut self, entry: Entry) {
         match entry {
             Entry::Tenant(t) => drop(self.tenants.insert(t.id.clone(), t)),
-            Entry::Site(s) => drop(self.sites.insert(s.id.clone(), s)),
+            Entry::Site(s) => self.put_site(s),
             Entry::ApiToken(t) => drop(self.api_tokens.insert(t.hash.clone(), t)),
         }
     }
@@ -92,9 +94,21 @@ impl Registry {
     pub fn remove(&mut self, key: &str) {
         match key.split_once('/') {
             Some(("tenant", id)) => drop(self.tenants.remove(id)),
-            Some(("site", id)) => drop(self.sites.remove(id)),
+            Some(("site", id)) => self.remove_site(id),
             Some(("token", hash)) => drop(self.api_tokens.remove(hash)),
             _ => {}
+        }
+    }
+
+    fn put_site(&mut self, site: Site) {
+        self.remove_site(site.id.as_str());
+        self.uploaders.insert(site.token_hash.clone(), site.id.clone());
+        self.sites.insert(site.id.clone(), site);
+    }
+
+    fn remove_site(&mut self, id: &str) {
+        if let Some(old) = self.sites.remove(id) {
+            self.uploaders.remove(&old.token_hash);
         }
     }
 
@@ -118,17 +132,15 @@ impl Registry {
         self.api_tokens.values()
     }
 
+    /// The site whose upload token this is. Hashes are looked up, so that the time it takes says
+    /// nothing about the token.
+    pub fn uploader(&self, token: &str) -> Option<&Site> {
+        self.sites.get(self.uploaders.get(&token_hash(token))?)
+    }
+
     /// The API token a caller presented, if there is one.
     pub fn api_token(&self, token: &str) -> Option<&ApiToken> {
         self.api_tokens.get(&token_hash(token))
-    }
-}
-
-impl Site {
-    /// Whether `token` is this site's upload token. Hashes are compared, so that the time it takes
-    /// says nothing about the token.
-    pub fn takes_token(&self, token: &str) -> bool {
-        token_hash(token) == self.token_hash
     }
 }
 
@@ -154,10 +166,14 @@ mod tests {
         let mut registry = Registry::default();
         registry.put(Entry::Site(site("s1", "old")));
         registry.put(Entry::Site(site("s1", "new")));
-        assert!(registry.site("s1").unwrap().takes_token("new"));
-        assert!(!registry.site("s1").unwrap().takes_token("old"));
+        registry.put(Entry::Site(site("s2", "other")));
+        let uploader = |r: &Registry, token| r.uploader(token).map(|s| s.id.to_string());
+        assert_eq!(uploader(&registry, "new"), Some("s1".to_owned()));
+        assert_eq!(uploader(&registry, "old"), None, "its place was taken by the new one");
         registry.remove(&Entry::Site(site("s1", "new")).key());
         assert!(registry.site("s1").is_none());
+        assert_eq!(uploader(&registry, "new"), None);
+        assert_eq!(uploader(&registry, "other"), Some("s2".to_owned()));
         registry.remove("nonsense");
     }
 }

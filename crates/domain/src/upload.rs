@@ -49,6 +49,8 @@ pub struct Upload {
     /// When the logger says that it sent it.
     pub sent_at: Option<Timestamp>,
     pub readings: Vec<Reading>,
+    /// Taken from a dead letter by an operator: no sign of life of the site.
+    pub replayed: bool,
 }
 
 /// Checks one reading against the rules and converts it to its stored unit.

@@ -37,5 +37,6 @@ pub fn of_record(record: &Record, reason: &str, detail: String) -> v1::DeadLette
             })
             .collect(),
         at_ms: record.append_time.as_ms(),
+        format: String::new(),
     }
 }

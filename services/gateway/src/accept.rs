@@ -3,7 +3,6 @@
 //! Invariant: one upload is one record of `heliograph.uploads`; each rejected reading is in one
 //! dead letter, as it was sent. What this is not: it appends nothing (`pipeline` does).
 
-use crate::envelope::{Checked, Envelope, RejectedReading};
 use crate::problem::Problem;
 use heliograph_contract::{
     event::{encode_dead_letter, encode_upload},
@@ -15,9 +14,9 @@ use heliograph_domain::{
     registry::Registry,
     upload::{Rejected, Upload, content_id},
 };
+use heliograph_formats::{AsSent, Checked, Decoded, RejectedReading};
 use heliograph_log::{NewRecord, TopicPartition};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 /// Rejected readings beyond this go to a further dead letter. One alone may be larger: it is at
 /// most a body, which fits (`GatewayConfig::validate`).
@@ -43,9 +42,10 @@ pub struct Itself {
     token_hash: String,
 }
 
-/// Who sent an upload.
+/// Who sent an upload: the site whose token came with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sender {
+    pub site: SiteId,
     pub tenant: TenantId,
     /// This gateway: its own uploads are no site's, and do not count at the door.
     pub is_itself: bool,
@@ -71,49 +71,43 @@ impl Itself {
     }
 }
 
-/// Finds the sender by site and token. Unknown site and wrong token give the same answer, after
-/// the same work.
+/// Finds the sender by its token.
 ///
 /// # Errors
 /// [`Problem::WrongToken`].
-pub fn authenticate(
-    registry: &Registry,
-    itself: &Itself,
-    site: &SiteId,
-    token: &str,
-) -> Result<Sender, Problem> {
-    let hash = token_hash(token);
-    if *site == itself.site && hash == itself.token_hash {
-        return Ok(Sender { tenant: itself.tenant.clone(), is_itself: true });
+pub fn authenticate(registry: &Registry, itself: &Itself, token: &str) -> Result<Sender, Problem> {
+    if token_hash(token) == itself.token_hash {
+        let (site, tenant) = (itself.site.clone(), itself.tenant.clone());
+        return Ok(Sender { site, tenant, is_itself: true });
     }
-    match registry.site(site.as_str()) {
-        Some(known) if known.token_hash == hash => {
-            Ok(Sender { tenant: known.tenant.clone(), is_itself: false })
-        }
-        _ => Err(Problem::WrongToken),
-    }
+    let site = registry.uploader(token).ok_or(Problem::WrongToken)?;
+    Ok(Sender { site: site.id.clone(), tenant: site.tenant.clone(), is_itself: false })
 }
 
-/// Turns a sound envelope of a known sender into records and the answer that they earn.
+/// Turns what a known sender sent into records and the answer that they earn.
 ///
 /// # Errors
-/// [`Problem::Malformed`] as [`Envelope::check_readings`] has it.
+/// [`Problem::AnotherSite`] when the readings are not the sender's own.
 pub fn take(
-    envelope: Envelope<'_>,
-    sender: Sender,
+    decoded: Decoded<'_>,
+    sender: &Sender,
     to: TopicPartition,
     instance: &str,
     received_at: Timestamp,
 ) -> Result<Taken, Problem> {
-    let (site, sent_at) = (envelope.site.clone(), envelope.sent_at);
-    let own_id = envelope.upload_id.clone();
-    let Checked { sent, readings, rejected } =
-        envelope.check_readings(received_at).map_err(Problem::Malformed)?;
-    let upload_id = match own_id {
+    let Decoded { site, upload_id, sent_at, checked } = decoded;
+    if let Some(other) = site.filter(|site| *site != sender.site) {
+        let want = format!("{:?}, the site of the token, or none", sender.site);
+        return Err(Problem::AnotherSite(Violation::new("site", format_args!("{other:?}"), want)));
+    }
+    let Checked { sent, readings, rejected } = checked;
+    let (site, tenant) = (sender.site.clone(), sender.tenant.clone());
+    let upload_id = match upload_id {
         Some(id) => id,
         None => content_id(&site, &readings).map_err(Problem::malformed)?,
     };
-    let upload = Upload { site, tenant: sender.tenant, upload_id, received_at, sent_at, readings };
+    let upload =
+        Upload { site, tenant, upload_id, received_at, sent_at, readings, replayed: false };
     let dead_letters = dead_letters(&upload, &rejected, sent);
     let record = NewRecord::event(to, encode_upload(&upload, instance));
     let accepted = sent - rejected.len();
@@ -128,7 +122,7 @@ struct DeadReading<'a> {
     field: &'a str,
     got: &'a str,
     want: &'a str,
-    reading: &'a RawValue,
+    reading: &'a AsSent<'a>,
 }
 
 fn dead_letters(upload: &Upload, rejected: &[RejectedReading<'_>], sent: usize) -> Vec<NewRecord> {
@@ -159,13 +153,13 @@ fn dead_letters(upload: &Upload, rejected: &[RejectedReading<'_>], sent: usize) 
 /// JSON arrays of the rejected readings, each of at most `bytes_max` or of one reading.
 fn json_arrays(rejected: &[RejectedReading<'_>], bytes_max: usize) -> Vec<Vec<u8>> {
     let (mut arrays, mut open) = (Vec::new(), Vec::new());
-    for RejectedReading { rejected: Rejected { index, violation }, json } in rejected {
+    for RejectedReading { rejected: Rejected { index, violation }, as_sent } in rejected {
         let item = DeadReading {
             index: *index,
             field: &violation.field,
             got: &violation.got,
             want: &violation.want,
-            reading: json,
+            reading: as_sent,
         };
         // A struct of strings and JSON always serializes.
         let item = serde_json::to_vec(&item).unwrap_or_default();

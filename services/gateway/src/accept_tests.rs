@@ -4,6 +4,7 @@ use super::*;
 use crate::config::RECORD_OVERHEAD_BYTES;
 use heliograph_contract::event::{UploadsEvent, decode_uploads};
 use heliograph_domain::registry::{Entry, Site};
+use heliograph_formats::json;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -25,22 +26,18 @@ fn registry(site: &str, tenant: &str) -> Registry {
 }
 
 #[test]
-fn a_sender_is_known_by_site_and_token_together() {
+fn a_sender_is_known_by_its_token() {
     let (registry, itself) = (registry("s1", "t1"), Itself::new("g1", "own").unwrap());
     let rows = [
-        ("its own token", "s1", "secret", Some(("t1", false))),
-        ("another token", "s1", "guess", None),
-        ("the hash is no token", "s1", token_hash("secret").leak(), None),
-        ("no such site", "s2", "secret", None),
-        ("the gateway itself", "_gateway.g1", "own", Some(("platform", true))),
-        ("the gateway's site with a site's token", "_gateway.g1", "secret", None),
-        ("a site with the gateway's token", "s1", "own", None),
-        ("another gateway", "_gateway.g2", "own", None),
+        ("a site's token", "secret", Some(("s1", "t1", false))),
+        ("another token", "guess", None),
+        ("the hash is no token", token_hash("secret").leak(), None),
+        ("the gateway itself", "own", Some(("_gateway.g1", "platform", true))),
     ];
-    for (name, site, token, want) in rows {
-        let site = SiteId::parse_from_log(site).unwrap();
-        let got = authenticate(&registry, &itself, &site, token);
-        let want = want.map(|(tenant, is_itself)| Sender {
+    for (name, token, want) in rows {
+        let got = authenticate(&registry, &itself, token);
+        let want = want.map(|(site, tenant, is_itself)| Sender {
+            site: SiteId::parse_from_log(site).unwrap(),
             tenant: TenantId::parse(tenant).unwrap(),
             is_itself,
         });
@@ -48,10 +45,34 @@ fn a_sender_is_known_by_site_and_token_together() {
     }
 }
 
+#[test]
+fn a_sender_speaks_for_its_own_site_only() {
+    let rows = [
+        ("its own site", r#"{"site":"s1","readings":[]}"#, true),
+        ("no site", r#"{"readings":[]}"#, true),
+        ("another site", r#"{"site":"s2","readings":[]}"#, false),
+        ("the gateway's site", r#"{"site":"_gateway.g1","readings":[]}"#, false),
+    ];
+    for (name, body, want) in rows {
+        match (try_take(body, "t1", "g1"), want) {
+            (Ok(taken), true) => {
+                assert_eq!(taken.record.key.as_deref(), Some(b"s1".as_slice()), "{name}");
+            }
+            (Err(Problem::AnotherSite(v)), false) => assert_eq!(v.field, "site", "{name}"),
+            (got, _) => panic!("{name}: {got:?}"),
+        }
+    }
+}
+
+fn try_take(body: &str, tenant: &str, instance: &str) -> Result<Taken, Problem> {
+    let decoded = json::decode(body.as_bytes(), NOW, 1_000_000).unwrap();
+    let (site, tenant) = (SiteId::parse("s1").unwrap(), TenantId::parse(tenant).unwrap());
+    let sender = Sender { site, tenant, is_itself: false };
+    take(decoded, &sender, TopicPartition::new(topic::UPLOADS, 3), instance, NOW)
+}
+
 fn taken(body: &str, tenant: &str, instance: &str) -> Taken {
-    let envelope = Envelope::parse(body.as_bytes(), 1_000_000).unwrap();
-    let sender = Sender { tenant: TenantId::parse(tenant).unwrap(), is_itself: false };
-    take(envelope, sender, TopicPartition::new(topic::UPLOADS, 3), instance, NOW).unwrap()
+    try_take(body, tenant, instance).unwrap()
 }
 
 fn reading(device: &str, value: &str) -> String {
@@ -146,7 +167,6 @@ proptest! {
     fn a_record_never_outgrows_its_body_by_more_than_the_overhead(
         names in proptest::collection::vec(("[a-z]{1,64}", "[a-z]{1,64}", 0u32..86_400), 0..50),
         id in proptest::option::of("[a-z]{1,128}"),
-        site in "[a-z]{1,64}",
     ) {
         let readings: Vec<String> = names.iter().map(|(device, metric, s)| {
             let ts = Timestamp::from_secs(NOW.as_ms() / 1_000 - i64::from(*s));
@@ -154,7 +174,7 @@ proptest! {
             format!(r#"{{"device":"{device}","metric":"{metric}","ts":"{ts}","value":1,"quality":"bad"}}"#)
         }).collect();
         let id = id.map(|id| format!(",\"upload_id\":\"{id}\"")).unwrap_or_default();
-        let body = format!(r#"{{"site":"{site}"{id},"readings":[{}]}}"#, readings.join(","));
+        let body = format!(r#"{{"site":"s1"{id},"readings":[{}]}}"#, readings.join(","));
         let got = taken(&body, &"t".repeat(64), &"g".repeat(56));
         // Half of the overhead is left to the log's own framing and to `traceparent`.
         prop_assert!(got.record.size_bytes() <= body.len() + RECORD_OVERHEAD_BYTES / 2);

@@ -32,14 +32,6 @@ impl Door {
         })
     }
 
-    /// An upload was refused before its site was known. It may be any partition's, and silence
-    /// must not be measured while the door may have been shut: it counts on each.
-    pub fn refused_unknown(&self) {
-        for counter in &self.partitions {
-            counter.refused.fetch_add(1, Relaxed);
-        }
-    }
-
     /// An upload of one of `partition`'s sites is at the door.
     pub fn enter(&self, partition: u32) -> Entering<'_> {
         Entering { counter: self.partitions.get(partition as usize) }
@@ -87,13 +79,5 @@ mod tests {
         assert_eq!(door.take(0), Counts { accepted: 1, refused: 1 });
         assert_eq!(door.take(0), Counts::default(), "what was taken is gone");
         assert_eq!(door.take(1), Counts::default());
-    }
-
-    #[test]
-    fn a_refusal_before_the_site_is_known_counts_on_each_partition() {
-        let door = Door::new(2);
-        door.refused_unknown();
-        let one = Counts { accepted: 0, refused: 1 };
-        assert_eq!((door.take(0), door.take(1)), (one, one));
     }
 }

@@ -1,23 +1,24 @@
 //! An upload from the socket to the log:
 //!
-//! head ─▶ a place ─▶ body ─▶ envelope ─▶ sender ─▶ readings ─▶ records ─▶ log ─▶ answer
+//! head ─▶ sender ─▶ a place ─▶ body ─▶ readings ─▶ records ─▶ log ─▶ answer
 //!
 //! Invariant: the answer is a 2xx only after the log acknowledged the upload's record and every
 //! dead letter of it. What it is not: it neither waits for a place nor tries an append again; the
 //! logger keeps its data and sends it again, and a reading's identity makes that harmless.
 
 use crate::{
-    accept::{self, Answer, Itself, Taken},
-    door::Door,
-    envelope::Envelope,
-    http::{Capacity, Head, read_body},
+    accept::{self, Answer, Itself, Sender, Taken},
+    door::{Door, Entering},
+    http::{Capacity, Head, Place, read_body},
     problem::Problem,
 };
 use axum::extract::Request;
+use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
 use heliograph_domain::{
     SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter,
 };
+use heliograph_formats::json;
 use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
 use std::{
     sync::Arc,
@@ -48,33 +49,61 @@ pub struct Gateway {
 pub async fn upload(gateway: &Gateway, request: Request) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let head = Head::read(&parts.headers, gateway.body_bytes_max)?;
-    let Some(mut place) = gateway.capacity.admit(head.body_bytes) else {
-        gateway.door.refused_unknown();
-        return Err(gateway.unavailable("all places are taken"));
-    };
+    let sender = gateway.sender(head.token)?;
+    let mut place = gateway.admit(&sender, head.body_bytes)?;
     let body = read_body(body, gateway.body_bytes_max, gateway.body_read_timeout).await?;
     place.shrink_to(body.len());
-    let received_at = now();
-    let envelope = Envelope::parse(&body, gateway.readings_max).map_err(Problem::Malformed)?;
-    let registry = gateway.registry.current();
-    let sender = accept::authenticate(&registry, &gateway.itself, &envelope.site, head.token)?;
-    let is_itself = sender.is_itself;
-    let to = gateway.partition_of(&envelope.site);
-    let partition = to.partition;
-    let taken = accept::take(envelope, sender, to, &gateway.instance, received_at)?;
-    // From here on it is ours to store: leaving early, however it comes, counts as a refusal.
-    let entering = gateway.door.enter(partition);
-    let stored = gateway.store(taken).await;
-    match &stored {
-        _ if is_itself => entering.not_counted(),
-        Ok(_) => entering.accepted(),
-        Err(Problem::Unavailable { .. }) => drop(entering),
-        Err(_) => entering.not_counted(),
-    }
-    stored
+    gateway.take(&sender, &body).await
 }
 
 impl Gateway {
+    /// Who has this token.
+    ///
+    /// # Errors
+    /// [`Problem::WrongToken`].
+    pub fn sender(&self, token: &str) -> Result<Sender, Problem> {
+        accept::authenticate(&self.registry.current(), &self.itself, token)
+    }
+
+    /// A place for an upload of `body_bytes`.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`], counted at the door, when all are taken: nobody waits here.
+    pub fn admit(&self, sender: &Sender, body_bytes: usize) -> Result<Place<'_>, Problem> {
+        self.capacity.admit(body_bytes).ok_or_else(|| {
+            if !sender.is_itself {
+                drop(self.enter(sender));
+            }
+            self.unavailable("all places are taken")
+        })
+    }
+
+    /// Takes a whole body; resolves when the log has what it became.
+    ///
+    /// # Errors
+    /// [`Problem`]: what is answered instead of a 2xx.
+    pub async fn take(&self, sender: &Sender, body: &Bytes) -> Result<Answer, Problem> {
+        let received_at = now();
+        let decoded =
+            json::decode(body, received_at, self.readings_max).map_err(Problem::Malformed)?;
+        let to = self.partition_of(&sender.site);
+        let taken = accept::take(decoded, sender, to, &self.instance, received_at)?;
+        // From here on it is ours to store: leaving early, however it comes, counts as a refusal.
+        let entering = self.enter(sender);
+        let stored = self.store(taken).await;
+        match &stored {
+            _ if sender.is_itself => entering.not_counted(),
+            Ok(_) => entering.accepted(),
+            Err(Problem::Unavailable { .. }) => drop(entering),
+            Err(_) => entering.not_counted(),
+        }
+        stored
+    }
+
+    fn enter(&self, sender: &Sender) -> Entering<'_> {
+        self.door.enter(self.partition_of(&sender.site).partition)
+    }
+
     fn partition_of(&self, site: &SiteId) -> TopicPartition {
         let at = partition_for(site.as_str().as_bytes(), self.partitions.len() as u32);
         self.partitions[at as usize].clone()

@@ -26,8 +26,10 @@ pub enum Problem {
     UnsupportedMedia(Violation),
     /// No token came.
     NoToken,
-    /// The token is not that of the site, or there is no such site: which, is not said.
+    /// The token is no site's upload token.
     WrongToken,
+    /// The token is a site's, and the readings are another's.
+    AnotherSite(Violation),
     /// The body did not arrive in time.
     SlowBody,
     NotFound,
@@ -61,6 +63,7 @@ impl Problem {
             Self::TooLarge(_) => ErrorClass::TooLarge,
             Self::UnsupportedMedia(_) => ErrorClass::UnsupportedMedia,
             Self::NoToken | Self::WrongToken => ErrorClass::Unauthenticated,
+            Self::AnotherSite(_) => ErrorClass::PermissionDenied,
             Self::SlowBody => ErrorClass::RequestTimeout,
             Self::NotFound => ErrorClass::NotFound,
             Self::Unavailable { .. } => ErrorClass::Unavailable,
@@ -74,7 +77,8 @@ impl Problem {
             Self::TooLarge(_) => ("too-large", "The upload is too large"),
             Self::UnsupportedMedia(_) => ("unsupported-media", "The format is not taken here"),
             Self::NoToken => ("no-token", "A token is needed"),
-            Self::WrongToken => ("wrong-token", "The token is not that of the site"),
+            Self::WrongToken => ("wrong-token", "The token is no site's upload token"),
+            Self::AnotherSite(_) => ("another-site", "The token is another site's"),
             Self::SlowBody => ("slow-body", "The body did not arrive in time"),
             Self::NotFound => ("not-found", "There is nothing here"),
             Self::Unavailable { .. } => ("unavailable", "Not now; keep the data and try again"),
@@ -87,9 +91,14 @@ impl Problem {
                 let all: Vec<String> = all.iter().map(Violation::to_string).collect();
                 format!("nothing was stored: {}", all.join("; "))
             }
-            Self::TooLarge(v) | Self::UnsupportedMedia(v) => format!("nothing was stored: {v}"),
+            Self::TooLarge(v) | Self::UnsupportedMedia(v) | Self::AnotherSite(v) => {
+                format!("nothing was stored: {v}")
+            }
             Self::NoToken => "send the site's token as `Authorization: Bearer …`".to_owned(),
-            Self::WrongToken => "there is no such site, or its token is another".to_owned(),
+            Self::WrongToken => {
+                "no site has this upload token; `heliograph site rotate-token` makes a new one"
+                    .to_owned()
+            }
             Self::SlowBody => "nothing was stored; send the whole body without pauses".to_owned(),
             Self::NotFound => "uploads go to POST /v1/uploads".to_owned(),
             Self::Unavailable { why, retry_after_secs } => {
@@ -101,7 +110,9 @@ impl Problem {
     fn violations(&self) -> &[Violation] {
         match self {
             Self::Malformed(all) => all,
-            Self::TooLarge(v) | Self::UnsupportedMedia(v) => std::slice::from_ref(v),
+            Self::TooLarge(v) | Self::UnsupportedMedia(v) | Self::AnotherSite(v) => {
+                std::slice::from_ref(v)
+            }
             _ => &[],
         }
     }
@@ -181,6 +192,7 @@ mod tests {
             ("not JSON", Problem::UnsupportedMedia(v()), 415, None),
             ("no token", Problem::NoToken, 401, Some("www-authenticate")),
             ("wrong token", Problem::WrongToken, 401, Some("www-authenticate")),
+            ("another site's", Problem::AnotherSite(v()), 403, None),
             ("slow", Problem::SlowBody, 408, None),
             ("elsewhere", Problem::NotFound, 404, None),
             ("our own fault", unavailable, 503, Some("retry-after")),

@@ -213,6 +213,7 @@ mod tests {
             upload_id: UploadId::parse("u1").unwrap(),
             received_at: Timestamp::from_secs(1_700_000_000),
             sent_at: None,
+            replayed: false,
             readings: readings
                 .iter()
                 .map(|(minute, value)| Reading {

@@ -157,6 +157,7 @@ impl Rig {
             upload_id: UploadId::parse(device).unwrap(),
             received_at: Timestamp::from_secs(1_700_000_000),
             sent_at: None,
+            replayed: false,
             readings: (0..readings).map(reading).collect(),
         };
         let record = NewRecord::event(tp(), encode_upload(&upload, "g1"));
@@ -247,6 +248,7 @@ fn sample() -> Upload {
         upload_id: UploadId::parse("u1").unwrap(),
         received_at: Timestamp::from_ms(0),
         sent_at: None,
+        replayed: false,
         readings: vec![],
     }
 }

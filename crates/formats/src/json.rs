@@ -1,4 +1,4 @@
-//! From JSON to an upload: the envelope, then its readings.
+//! JSON: the envelope, then its readings.
 //!
 //! Two ways lead through it. The fast one is typed and takes the whole body at once; what it
 //! cannot take goes the slow way (`explain`), field by field, which says what is wrong with which
@@ -7,7 +7,9 @@
 //! in readings too: `"units":"kW"` taken silently would store a value that is wrong by 1000.
 //! What it is not: the rules of a reading are `heliograph_domain::upload`'s.
 
-use crate::explain;
+mod explain;
+
+use crate::{AsSent, Checked, Decoded, RejectedReading};
 use heliograph_domain::{
     Reading, SiteId, Timestamp, UploadId, Violation,
     upload::{self, RawReading, Rejected},
@@ -19,27 +21,39 @@ use serde::{
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
+/// Reads an upload; at most `readings_max` readings.
+///
+/// # Errors
+/// Every rule that the envelope breaks, at least one.
+pub fn decode(
+    body: &[u8],
+    received_at: Timestamp,
+    readings_max: usize,
+) -> Result<Decoded<'_>, Vec<Violation>> {
+    Envelope::parse(body, readings_max)?.decoded(received_at)
+}
+
 /// A string of the body; borrowed where it stands there without escapes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The value of a reading: a number, or the name of an operating state.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
+enum Value<'a> {
     Number(f64),
     Name(Cow<'a, str>),
 }
 
 /// A reading with the right shape; no rule has been applied yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sent<'a> {
-    pub device: Text<'a>,
-    pub metric: Text<'a>,
-    pub ts: Text<'a>,
-    pub value: Value<'a>,
-    pub unit: Option<Text<'a>>,
-    pub quality: Option<Text<'a>>,
+struct Sent<'a> {
+    device: Text<'a>,
+    metric: Text<'a>,
+    ts: Text<'a>,
+    value: Value<'a>,
+    unit: Option<Text<'a>>,
+    quality: Option<Text<'a>>,
 }
 
 /// The body in the shape that the fast way takes.
@@ -47,7 +61,7 @@ pub struct Sent<'a> {
 #[serde(deny_unknown_fields)]
 struct Typed<'a> {
     #[serde(borrow)]
-    site: Text<'a>,
+    site: Option<Text<'a>>,
     #[serde(borrow)]
     upload_id: Option<Text<'a>>,
     #[serde(borrow)]
@@ -56,13 +70,12 @@ struct Typed<'a> {
     readings: Vec<Sent<'a>>,
 }
 
-/// A sound envelope. Its readings are looked at when the sender is known.
+/// A sound envelope, its readings not looked at.
 #[derive(Debug)]
-pub struct Envelope<'a> {
-    pub site: SiteId,
-    /// The sender's own; without it, a hash of the content.
-    pub upload_id: Option<UploadId>,
-    pub sent_at: Option<Timestamp>,
+struct Envelope<'a> {
+    site: Option<SiteId>,
+    upload_id: Option<UploadId>,
+    sent_at: Option<Timestamp>,
     readings: Shape<'a>,
     body: &'a str,
 }
@@ -73,37 +86,15 @@ enum Shape<'a> {
     Raw(Vec<&'a RawValue>),
 }
 
-/// A reading that was refused, with the JSON in which it came.
-#[derive(Debug, Clone)]
-pub struct RejectedReading<'a> {
-    pub rejected: Rejected,
-    pub json: &'a RawValue,
-}
-
-/// What the rules left of the readings.
-#[derive(Debug, Default)]
-pub struct Checked<'a> {
-    /// How many there were.
-    pub sent: usize,
-    /// One for each identity, in the order in which they were sent.
-    pub readings: Vec<Reading>,
-    /// In the order of their index.
-    pub rejected: Vec<RejectedReading<'a>>,
-}
-
 /// The strings of an envelope, before their form is looked at.
-pub struct Strings<'a> {
-    pub site: Text<'a>,
-    pub upload_id: Option<Text<'a>>,
-    pub sent_at: Option<Text<'a>>,
+struct Strings<'a> {
+    site: Option<Text<'a>>,
+    upload_id: Option<Text<'a>>,
+    sent_at: Option<Text<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the envelope of `body`.
-    ///
-    /// # Errors
-    /// Every rule that the envelope breaks, at least one.
-    pub fn parse(body: &'a [u8], readings_max: usize) -> Result<Self, Vec<Violation>> {
+    fn parse(body: &'a [u8], readings_max: usize) -> Result<Self, Vec<Violation>> {
         let body = std::str::from_utf8(body).map_err(|e| {
             let got = format!("bytes that are not UTF-8 from position {} on", e.valid_up_to());
             vec![Violation::new("body", got, "JSON in UTF-8")]
@@ -130,7 +121,7 @@ impl<'a> Envelope<'a> {
         readings_max: usize,
     ) -> Result<Self, Vec<Violation>> {
         // The platform's own site passes here, so that it is told apart by its token alone.
-        let site = SiteId::parse_from_log(&strings.site.0);
+        let site = strings.site.as_ref().map(|t| SiteId::parse_from_log(&t.0)).transpose();
         let upload_id = strings.upload_id.as_ref().map(|t| UploadId::parse(&t.0)).transpose();
         let sent_at = strings.sent_at.as_ref();
         let sent_at = sent_at.map(|t| Timestamp::parse_rfc3339("sent_at", &t.0)).transpose();
@@ -155,21 +146,20 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// Applies the rules to each reading.
-    ///
-    /// # Errors
-    /// None that [`Envelope::parse`] would not have found; it is no panic all the same.
-    pub fn check_readings(self, received_at: Timestamp) -> Result<Checked<'a>, Vec<Violation>> {
-        let raw = match self.readings {
-            Shape::Typed(sent) => match all_good(&sent, received_at) {
-                Some(readings) => {
-                    return Ok(Checked { sent: sent.len(), readings, rejected: Vec::new() });
-                }
-                None => explain::envelope(self.body)?.1,
-            },
-            Shape::Raw(raw) => raw,
+    /// Applies the rules to each reading. What [`Envelope::parse`] took, the slow way takes; it is
+    /// no panic all the same.
+    fn decoded(self, received_at: Timestamp) -> Result<Decoded<'a>, Vec<Violation>> {
+        let Self { site, upload_id, sent_at, readings, body } = self;
+        let all_good = match &readings {
+            Shape::Typed(sent) => all_good(sent, received_at),
+            Shape::Raw(_) => None,
         };
-        Ok(each_by_itself(&raw, received_at))
+        let checked = match (all_good, readings) {
+            (Some(readings), sent) => Checked { sent: sent.len(), readings, rejected: Vec::new() },
+            (None, Shape::Typed(_)) => each_by_itself(&explain::envelope(body)?.1, received_at),
+            (None, Shape::Raw(raw)) => each_by_itself(&raw, received_at),
+        };
+        Ok(Decoded { site, upload_id, sent_at, checked })
     }
 }
 
@@ -200,8 +190,10 @@ fn each_by_itself<'a>(raw: &[&'a RawValue], received_at: Timestamp) -> Checked<'
     let (readings, lost) = upload::last_of_each(good);
     bad.extend(lost);
     bad.sort_by_key(|r| r.index);
-    let with_json =
-        |rejected: Rejected| raw.get(rejected.index).map(|json| RejectedReading { json, rejected });
+    let with_json = |rejected: Rejected| {
+        let as_sent = AsSent::Json(raw.get(rejected.index)?);
+        Some(RejectedReading { rejected, as_sent })
+    };
     Checked { sent: raw.len(), readings, rejected: bad.into_iter().filter_map(with_json).collect() }
 }
 
@@ -332,5 +324,4 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 #[cfg(test)]
-#[path = "envelope_tests.rs"]
 mod tests;

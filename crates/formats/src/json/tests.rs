@@ -13,7 +13,7 @@ fn upload(readings: &str) -> String {
 }
 
 fn checked(body: &str) -> Checked<'_> {
-    Envelope::parse(body.as_bytes(), MAX).unwrap().check_readings(NOW).unwrap()
+    decode(body.as_bytes(), NOW, MAX).unwrap().checked
 }
 
 fn fields(violations: &[Violation]) -> Vec<&str> {
@@ -25,11 +25,10 @@ fn a_sound_upload_is_taken() {
     let body = format!(
         r#"{{"upload_id":"u1","site":"s1","sent_at":"2026-01-01T00:00:01Z","readings":[{READING}]}}"#
     );
-    let envelope = Envelope::parse(body.as_bytes(), MAX).unwrap();
-    assert_eq!(envelope.site.as_str(), "s1");
-    assert_eq!(envelope.upload_id.as_ref().map(UploadId::as_str), Some("u1"));
-    assert_eq!(envelope.sent_at, Some(NOW.plus_ms(1_000)));
-    let checked = envelope.check_readings(NOW).unwrap();
+    let Decoded { site, upload_id, sent_at, checked } = decode(body.as_bytes(), NOW, MAX).unwrap();
+    assert_eq!(site.as_ref().map(SiteId::as_str), Some("s1"));
+    assert_eq!(upload_id.as_ref().map(UploadId::as_str), Some("u1"));
+    assert_eq!(sent_at, Some(NOW.plus_ms(1_000)));
     let reading = &checked.readings[0];
     assert_eq!((checked.sent, checked.readings.len(), checked.rejected.len()), (1, 1, 0));
     assert_eq!((reading.value, reading.ts), (1200.0, NOW));
@@ -44,10 +43,10 @@ fn an_upload_without_readings_is_a_sign_of_life() {
 #[test]
 fn null_is_as_good_as_absent_where_a_field_is_optional() {
     let reading = READING.replace(r#""kW""#, "null").replace(r#""good""#, "null");
-    let body = format!(r#"{{"upload_id":null,"site":"s1","sent_at":null,"readings":[{reading}]}}"#);
-    let envelope = Envelope::parse(body.as_bytes(), MAX).unwrap();
-    assert_eq!((envelope.upload_id.as_ref(), envelope.sent_at), (None, None));
-    assert_eq!(envelope.check_readings(NOW).unwrap().readings[0].value, 1.2);
+    let body = format!(r#"{{"upload_id":null,"site":null,"sent_at":null,"readings":[{reading}]}}"#);
+    let got = decode(body.as_bytes(), NOW, MAX).unwrap();
+    assert_eq!((got.site, got.upload_id, got.sent_at), (None, None, None));
+    assert_eq!(got.checked.readings[0].value, 1.2);
 }
 
 #[test]
@@ -60,9 +59,7 @@ fn a_malformed_envelope_names_each_field_that_is_wrong() {
         ("something behind it", upload(READING) + "x", &["body"]),
         ("an array of the members", r#"["s1",null,null,[]]"#.into(), &["body"]),
         ("a string", r#""s1""#.into(), &["body"]),
-        ("an empty object", "{}".into(), &["site", "readings"]),
-        ("no site", r#"{"readings":[]}"#.into(), &["site"]),
-        ("a site that is null", r#"{"site":null,"readings":[]}"#.into(), &["site"]),
+        ("an empty object", "{}".into(), &["readings"]),
         ("a site that is a number", r#"{"site":1,"readings":[]}"#.into(), &["site"]),
         ("a site with no form", r#"{"site":"a b","readings":[]}"#.into(), &["site"]),
         ("an empty site", r#"{"site":"","readings":[]}"#.into(), &["site"]),
@@ -185,7 +182,7 @@ fn a_bad_reading_names_its_field_and_is_kept_as_it_was_sent() {
         let body = upload(&format!("{good},\n {bad} ,{}", READING.replace("inv1", "inv3")));
         let got = checked(&body);
         assert_eq!((got.sent, got.readings.len(), got.rejected.len()), (3, 2, 1), "{name}");
-        let RejectedReading { rejected, json } = &got.rejected[0];
+        let RejectedReading { rejected, as_sent: AsSent::Json(json) } = &got.rejected[0];
         assert_eq!((rejected.index, rejected.violation.field.as_str()), (1, *field), "{name}");
         assert!(!rejected.violation.got.is_empty() && !rejected.violation.want.is_empty());
         assert_eq!(json.get(), bad, "{name}");
@@ -216,7 +213,8 @@ fn of_two_values_for_one_reading_the_last_is_taken_and_the_first_is_named() {
     assert_eq!(got.readings.iter().map(|r| r.value).collect::<Vec<_>>(), [1300.0]);
     let indexes: Vec<usize> = got.rejected.iter().map(|r| r.rejected.index).collect();
     assert_eq!(indexes, [0, 1]);
-    assert_eq!(got.rejected[0].json.get(), READING);
+    let AsSent::Json(json) = got.rejected[0].as_sent;
+    assert_eq!(json.get(), READING);
     let body = upload(&[READING, READING].join(","));
     let got = checked(&body);
     assert_eq!((got.sent, got.readings.len(), got.rejected.len()), (2, 1, 0));
@@ -233,7 +231,7 @@ fn rejected_readings_come_in_the_order_of_their_index() {
 /// Takes the readings one by one, as if the fast way had failed.
 fn slowly(body: &str) -> Result<Checked<'_>, Vec<Violation>> {
     let (strings, raw) = explain::envelope(body)?;
-    Envelope::check(body, &strings, Shape::Raw(raw), MAX)?.check_readings(NOW)
+    Ok(Envelope::check(body, &strings, Shape::Raw(raw), MAX)?.decoded(NOW)?.checked)
 }
 
 fn json() -> impl Strategy<Value = String> {
@@ -307,7 +305,7 @@ proptest! {
 
     #[test]
     fn both_ways_agree_and_every_reading_is_taken_or_named(body in body()) {
-        let fast = Envelope::parse(body.as_bytes(), MAX).and_then(|e| e.check_readings(NOW));
+        let fast = decode(body.as_bytes(), NOW, MAX).map(|d| d.checked);
         let slow = slowly(&body);
         match (fast, slow) {
             (Err(fast), Err(slow)) => prop_assert_eq!(fast, slow),
@@ -317,7 +315,8 @@ proptest! {
                 prop_assert_eq!(bits(&fast), bits(&slow));
                 prop_assert_eq!(fast.sent, slow.sent);
                 let named = |c: &Checked<'_>| c.rejected.iter()
-                    .map(|r| (r.rejected.clone(), r.json.get().to_owned())).collect::<Vec<_>>();
+                    .map(|r| (r.rejected.clone(), serde_json::to_string(&r.as_sent).unwrap()))
+                    .collect::<Vec<_>>();
                 prop_assert_eq!(named(&fast), named(&slow));
                 prop_assert!(fast.readings.len() + fast.rejected.len() <= fast.sent);
             }
@@ -327,7 +326,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Envelope::parse(&bytes, MAX).map(|e| e.check_readings(NOW));
+        let _ = decode(&bytes, NOW, MAX);
     }
 
     #[test]
@@ -340,7 +339,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let _ = Envelope::parse(&bytes, MAX).map(|e| e.check_readings(NOW));
+        let _ = decode(&bytes, NOW, MAX);
     }
 
     #[test]

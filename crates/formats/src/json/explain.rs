@@ -3,7 +3,7 @@
 //!
 //! Invariant: values that nobody asked for are skipped without recursion, whatever they nest.
 
-use crate::envelope::{Sent, Strings, Text, Value};
+use super::{Sent, Strings, Text, Value};
 use heliograph_domain::Violation;
 use serde::{
     Deserialize,
@@ -19,7 +19,7 @@ const READING: [&str; 6] = ["device", "metric", "ts", "value", "unit", "quality"
 ///
 /// # Errors
 /// Every member that has the wrong shape, at least one.
-pub fn envelope(body: &str) -> Result<(Strings<'_>, Vec<&RawValue>), Vec<Violation>> {
+pub(super) fn envelope(body: &str) -> Result<(Strings<'_>, Vec<&RawValue>), Vec<Violation>> {
     let members = Members::parse(body).map_err(|error| {
         let found = body.trim_start();
         let got = match serde_json::from_str::<&RawValue>(body) {
@@ -27,10 +27,10 @@ pub fn envelope(body: &str) -> Result<(Strings<'_>, Vec<&RawValue>), Vec<Violati
             Err(_) if found.is_empty() => "nothing".to_owned(),
             Err(_) => error,
         };
-        vec![Violation::new("body", got, "a JSON object with site and readings")]
+        vec![Violation::new("body", got, "a JSON object with readings")]
     })?;
     let [upload_id, site, sent_at, readings] = members.named(ENVELOPE)?;
-    let site = required("site", site, "a string: the site's id").and_then(|raw| text("site", raw));
+    let site = site.map(|raw| text("site", raw)).transpose();
     let upload_id = upload_id.map(|raw| text("upload_id", raw)).transpose();
     let sent_at = sent_at.map(|raw| text("sent_at", raw)).transpose();
     let wanted = "an array of readings, which may be empty";
@@ -55,7 +55,7 @@ pub fn envelope(body: &str) -> Result<(Strings<'_>, Vec<&RawValue>), Vec<Violati
 ///
 /// # Errors
 /// The first member that has the wrong shape.
-pub fn reading(json: &RawValue) -> Result<Sent<'_>, Violation> {
+pub(super) fn reading(json: &RawValue) -> Result<Sent<'_>, Violation> {
     let members = Members::parse(json.get())
         .map_err(|_| Violation::new("readings", json.get(), "an object for each reading"))?;
     let members = members.named(READING).map_err(|all| first_of(all, json))?;
