@@ -5,7 +5,7 @@ use crate::{
     audit::{self, AuditArgs},
     lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
-    site, store, up,
+    site, store, up, upload,
     views::{readings, sites},
 };
 use clap::{Parser, Subcommand};
@@ -34,6 +34,7 @@ pub struct Cli {
 enum Command {
     Up(up::UpArgs),
     Site(site::SiteArgs),
+    Upload(upload::UploadArgs),
     Simulate(SimulateArgs),
     /// List the sites: last reading, last arrival, completeness
     Sites(WithAccess<SitesArgs>),
@@ -106,6 +107,7 @@ impl Cli {
         match self.command {
             Command::Up(args) => up::run(args, shutdown).await,
             Command::Site(args) => site::run(args).await,
+            Command::Upload(args) => upload::run(args).await,
             Command::Simulate(args) => simulate::run(args, shutdown).await,
             Command::Sites(WithAccess { args, access }) => {
                 let access = Access::open(&access).await?;

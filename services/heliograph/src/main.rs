@@ -15,6 +15,7 @@ mod simulate;
 mod site;
 mod store;
 mod up;
+mod upload;
 mod views;
 
 use clap::Parser;

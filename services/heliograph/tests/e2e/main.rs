@@ -8,3 +8,4 @@ mod separate;
 mod spine;
 mod support;
 mod torture;
+mod upload;

@@ -1,0 +1,124 @@
+//! Sends uploads one after the other, each until it is taken or refused for good.
+//!
+//! Invariant: an upload counts only after its 2xx was read; what got none is sent again, the same
+//! bytes, after the time that the gateway asks for.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use heliograph_service::retry::Backoff;
+use reqwest::{StatusCode, header::RETRY_AFTER};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Tries without any answer, or with "not now", after which the command gives up.
+const TRIES_MAX: usize = 20;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A reading as `POST /v1/uploads` takes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReadingJson {
+    pub device: String,
+    pub metric: String,
+    pub ts: String,
+    pub value: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// What the gateway says to an upload that it took.
+#[derive(Debug, Deserialize)]
+pub struct Taken {
+    pub accepted: usize,
+    pub rejected: Vec<Rejected>,
+}
+
+/// A reading that it did not take.
+#[derive(Debug, Deserialize)]
+pub struct Rejected {
+    pub index: usize,
+    pub field: String,
+    pub got: String,
+    pub want: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    readings: &'a [ReadingJson],
+}
+
+/// Where to send, and as whom.
+pub struct Sender {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Sender {
+    /// # Errors
+    /// When the address is none.
+    pub fn new(gateway: &str, token: String) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let url = format!("{}/v1/uploads", gateway.trim_end_matches('/'));
+        url.parse::<reqwest::Url>()
+            .with_context(|| format!("--gateway: got {gateway:?}, want http://HOST:PORT"))?;
+        Ok(Self { http, url, token })
+    }
+
+    /// Sends one upload until it is answered.
+    ///
+    /// # Errors
+    /// When it is refused for good, or nobody takes it for a long time.
+    pub async fn send(&self, readings: &[ReadingJson]) -> anyhow::Result<Taken> {
+        let body = Bytes::from(serde_json::to_vec(&Body { readings })?);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut last = String::new();
+        for _ in 0..TRIES_MAX {
+            let wait = match self.post(body.clone()).await {
+                Ok(response) if response.status().is_success() => {
+                    match response.json().await {
+                        Ok(taken) => return Ok(taken),
+                        Err(error) => last = format!("{}: {error}", self.url),
+                    }
+                    None
+                }
+                Ok(response) if is_not_now(response.status()) => {
+                    let wait = retry_after(&response);
+                    last = said(response).await;
+                    wait
+                }
+                Ok(response) => bail!("{}", said(response).await),
+                Err(error) => {
+                    last = format!("{:#}", anyhow::Error::from(error.without_url()));
+                    None
+                }
+            };
+            let delay = wait.unwrap_or_default().max(backoff.next_delay());
+            tracing::debug!(%last, ?delay, "sending again");
+            tokio::time::sleep(delay).await;
+        }
+        bail!("{} did not take it in {TRIES_MAX} tries; the last answer: {last}", self.url)
+    }
+
+    async fn post(&self, body: Bytes) -> reqwest::Result<reqwest::Response> {
+        let request = self.http.post(&self.url).bearer_auth(&self.token);
+        request.header("content-type", "application/json").body(body).send().await
+    }
+}
+
+fn is_not_now(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
+fn retry_after(response: &reqwest::Response) -> Option<Duration> {
+    let secs = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(secs))
+}
+
+/// Status and detail of a problem document, or of whatever answered.
+async fn said(response: reqwest::Response) -> String {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let problem: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let detail = problem.as_ref().and_then(|p| p["detail"].as_str());
+    format!("{status}: {}", detail.unwrap_or(&text))
+}

@@ -1,0 +1,126 @@
+//! `heliograph upload`: a CSV file of any of the sample plants becomes what the file says.
+
+use crate::support::{Up, data_dir, repository};
+use anyhow::{Context, ensure};
+use std::fs;
+
+/// File, what its times need, a column as a series, and the factor to its stored unit.
+const FILES: [(&str, &[&str], &str, &str, f64); 5] = [
+    ("nrel_RSF_II.csv", &["--zone", "-07:00"], "ac_power_kw_1137", "meter/ac_power[kW]", 1e3),
+    ("rmis_weather_data.csv", &["--zone", "-07:00"], "Wind Speed", "met/wind_speed", 1.0),
+    ("serf_east_1min_ac_power.csv", &[], "ac_power__752", "inv1/ac_power", 1.0),
+    ("serf_west_15min.csv", &["--zone", "-07:00"], "poa_irradiance__771", "pyr/ghi", 1.0),
+    ("snow_data.csv", &["--zone", "-07:00"], "INV1 AC Power [kW]", "inv1/ac_power[kW]", 1e3),
+];
+
+/// The cells of a file; none of the sample files quotes.
+fn cells(file: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let text = fs::read_to_string(repository().join("sample-data").join(file))?;
+    let text = text.trim_start_matches('\u{feff}');
+    Ok(text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect())
+}
+
+fn run(up: &Up, file: &str, token: &str, more: &[&str]) -> anyhow::Result<(bool, String, String)> {
+    let mut args = vec!["upload", file, "--token", token];
+    args.extend(more);
+    let output = up.command(&args)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
+    let dir = data_dir();
+    let up = Up::start(dir.path())?;
+    for (n, (file, needs, header, series, factor)) in FILES.into_iter().enumerate() {
+        let (rows, path) = (cells(file)?, format!("sample-data/{file}"));
+        let (whole, one) = (format!("whole-{n}"), format!("one-{n}"));
+        let token = up.add_site(&whole, "Etc/GMT+7")?;
+        let (ok, stdout, stderr) = run(&up, &path, &token, needs)?;
+        ensure!(ok, "{file}: {stdout}{stderr}");
+        let filled = |row: &Vec<String>| row[1..].iter().filter(|c| !c.is_empty()).count();
+        let want: usize = rows[1..].iter().map(filled).sum();
+        let said = format!("{want} readings taken in ");
+        ensure!(stdout.contains(&said), "{file}: want {said:?} in {stdout}");
+        ensure!(stdout.ends_with(" uploads, 0 left out\n"), "{file}: {stdout}");
+
+        let token = up.add_site(&one, "Etc/GMT+7")?;
+        let column = format!("{header}={series}");
+        let needs = [needs, &["--column", &column, "--batch", "100"]].concat();
+        let (ok, stdout, stderr) = run(&up, &path, &token, &needs)?;
+        ensure!(ok, "{file}: {stdout}{stderr}");
+        let at = rows[0].iter().position(|h| h == header).context("the column")?;
+        let cells = rows[1..].iter().map(|r| r[at].as_str()).filter(|c| !c.is_empty());
+        let want: Vec<f64> =
+            cells.map(|c| c.parse::<f64>().map(|v| v * factor)).collect::<Result<_, _>>()?;
+        up.audit(&[])?;
+        let args = [
+            "readings",
+            &one,
+            "--from",
+            "2021-12-01",
+            "--to",
+            "2022-12-31",
+            "--step",
+            "raw",
+            "--json",
+        ];
+        let output = up.command(&args)?;
+        let got: Vec<f64> = String::from_utf8(output.stdout)?
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line)
+                    .map(|p| p["value"].as_f64().unwrap_or(f64::NAN))
+            })
+            .collect::<Result<_, _>>()?;
+        assert_eq!(got, want, "{file}");
+    }
+    up.stop()
+}
+
+#[test]
+fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
+    let dir = data_dir();
+    let up = Up::start(dir.path())?;
+    let token = up.add_site("roof-7", "Asia/Tokyo")?;
+    let file = dir.path().join("roof.csv");
+    let file = file.to_str().context("a path")?;
+    fs::write(
+        file,
+        "time,AC Power [kW]\n2026-01-01 09:00,1.5\n2026-01-01 09:01,off\n\n2026-01-01 09:02,\nx,2\n",
+    )?;
+    let zone = ["--zone", "Asia/Tokyo"];
+    let rows: [(&str, &str, &[&str], &str); 5] = [
+        ("no zone", &token, &[], "--zone Asia/Tokyo or +09:00"),
+        ("no such zone", &token, &["--zone", "JST"], "zone: got \"JST\""),
+        (
+            "no such column",
+            &token,
+            &["--zone", "UTC", "--column", "P=ac_power"],
+            "want a column of the file: time, AC Power [kW]",
+        ),
+        ("no such time", &token, &["--time", "t"], "want a column of the file"),
+        (
+            "a wrong token",
+            "hg_site_wrong",
+            &zone,
+            "401 Unauthorized: no site has this upload token",
+        ),
+    ];
+    for (name, token, more, words) in rows {
+        let (ok, stdout, stderr) = run(&up, file, token, more)?;
+        ensure!(!ok && stderr.contains(words), "{name}: want {words:?} in {stdout}{stderr}");
+    }
+    let (ok, stdout, stderr) = run(&up, file, &token, &zone)?;
+    ensure!(!ok, "{stdout}{stderr}");
+    for words in [
+        "\"AC Power [kW]\" is plant/ac_power [kW]",
+        "first reading: plant/ac_power = 1.5 at 2026-01-01T00:00:00.000Z",
+        "left out: line 3, column \"AC Power [kW]\": got \"off\", want a number, or nothing",
+        "left out: line 6: time: got \"x\"",
+        "1 readings taken in 1 uploads, 2 left out",
+    ] {
+        ensure!(stdout.contains(words), "want {words:?} in {stdout}{stderr}");
+    }
+    up.stop()
+}
