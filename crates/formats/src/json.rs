@@ -9,7 +9,7 @@
 
 mod explain;
 
-use crate::{AsSent, Checked, Decoded, RejectedReading};
+use crate::{AsSent, Checked, Decoded};
 use heliograph_domain::{
     Reading, SiteId, Timestamp, UploadId, Violation,
     upload::{self, RawReading, Rejected},
@@ -126,11 +126,7 @@ impl<'a> Envelope<'a> {
         let sent_at = strings.sent_at.as_ref();
         let sent_at = sent_at.map(|t| Timestamp::parse_rfc3339("sent_at", &t.0)).transpose();
         let count = match readings.len() {
-            n if n > readings_max => Err(Violation::new(
-                "readings",
-                format_args!("{n} readings"),
-                format!("at most {readings_max}; send the rest in further uploads"),
-            )),
+            n if n > readings_max => Err(crate::too_many(n, readings_max)),
             _ => Ok(()),
         };
         match (site, upload_id, sent_at, count) {
@@ -187,14 +183,7 @@ fn each_by_itself<'a>(raw: &[&'a RawValue], received_at: Timestamp) -> Checked<'
             Err(violation) => bad.push(Rejected { index, violation }),
         }
     }
-    let (readings, lost) = upload::last_of_each(good);
-    bad.extend(lost);
-    bad.sort_by_key(|r| r.index);
-    let with_json = |rejected: Rejected| {
-        let as_sent = AsSent::Json(raw.get(rejected.index)?);
-        Some(RejectedReading { rejected, as_sent })
-    };
-    Checked { sent: raw.len(), readings, rejected: bad.into_iter().filter_map(with_json).collect() }
+    crate::checked(raw.len(), good, bad, |at| raw.get(at).map(|json| AsSent::Json(json)))
 }
 
 impl Sent<'_> {

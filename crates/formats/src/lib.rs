@@ -5,10 +5,53 @@
 //! is rejected is kept as it was sent; memory is bounded by the body and by the limit of readings.
 //! What it is not: it knows no token, no site and no log, and reads no clock.
 
+pub mod compression;
 pub mod json;
+pub mod protobuf;
 
-use heliograph_domain::{Reading, SiteId, Timestamp, UploadId, upload::Rejected};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use heliograph_domain::{
+    Reading, SiteId, Timestamp, UploadId, Violation,
+    upload::{self, Rejected},
+};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+
+/// The format of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    /// `heliograph.v1.UploadRequest`.
+    Protobuf,
+}
+
+impl Format {
+    /// How a dead letter names the format of its readings (`DeadLetter.format`).
+    pub const fn in_dead_letters(self) -> &'static str {
+        match self {
+            // As the first ones were written.
+            Self::Json => "",
+            Self::Protobuf => "application/protobuf",
+        }
+    }
+}
+
+/// Reads an upload; at most `readings_max` readings.
+///
+/// # Errors
+/// Every rule that the body as a whole breaks, at least one.
+pub fn decode(
+    format: Format,
+    body: &Bytes,
+    received_at: Timestamp,
+    readings_max: usize,
+) -> Result<Decoded<'_>, Vec<Violation>> {
+    match format {
+        Format::Json => json::decode(body, received_at, readings_max),
+        Format::Protobuf => protobuf::decode(body, received_at, readings_max),
+    }
+}
 
 /// A body whose envelope is sound, its readings told apart by the rules.
 #[derive(Debug)]
@@ -42,8 +85,41 @@ pub struct RejectedReading<'a> {
 
 /// What stands in a dead letter for a reading that was refused. Written as JSON it is the very
 /// JSON that was sent, or a string.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum AsSent<'a> {
     Json(&'a RawValue),
+    /// An encoded `SentReading`; base64 in JSON.
+    #[serde(serialize_with = "base64")]
+    Protobuf(Bytes),
+}
+
+fn base64<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&STANDARD.encode(bytes))
+}
+
+/// Applies the rule of one reading per identity to readings that were checked one by one, and
+/// puts beside each rejected one what was sent.
+pub(crate) fn checked<'a>(
+    sent: usize,
+    good: Vec<(usize, Reading)>,
+    mut bad: Vec<Rejected>,
+    as_sent: impl Fn(usize) -> Option<AsSent<'a>>,
+) -> Checked<'a> {
+    let (readings, lost) = upload::last_of_each(good);
+    bad.extend(lost);
+    bad.sort_by_key(|r| r.index);
+    let with_sent = |rejected: Rejected| {
+        let as_sent = as_sent(rejected.index)?;
+        Some(RejectedReading { rejected, as_sent })
+    };
+    Checked { sent, readings, rejected: bad.into_iter().filter_map(with_sent).collect() }
+}
+
+pub(crate) fn too_many(count: impl std::fmt::Display, readings_max: usize) -> Violation {
+    Violation::new(
+        "readings",
+        format_args!("{count} readings"),
+        format!("at most {readings_max}; send the rest in further uploads"),
+    )
 }

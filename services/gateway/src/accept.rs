@@ -14,12 +14,11 @@ use heliograph_domain::{
     registry::Registry,
     upload::{Rejected, Upload, content_id},
 };
-use heliograph_formats::{AsSent, Checked, Decoded, RejectedReading};
+use heliograph_formats::{AsSent, Checked, Decoded, Format, RejectedReading};
 use heliograph_log::{NewRecord, TopicPartition};
 use serde::Serialize;
 
-/// Rejected readings beyond this go to a further dead letter. One alone may be larger: it is at
-/// most a body, which fits (`GatewayConfig::validate`).
+/// Rejected readings beyond this go to a further dead letter. One alone may be larger.
 const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
 const REASON_REJECTED: &str = "rejected_readings";
 /// Who the gateways' uploads to themselves belong to.
@@ -89,6 +88,7 @@ pub fn authenticate(registry: &Registry, itself: &Itself, token: &str) -> Result
 /// # Errors
 /// [`Problem::AnotherSite`] when the readings are not the sender's own.
 pub fn take(
+    format: Format,
     decoded: Decoded<'_>,
     sender: &Sender,
     to: TopicPartition,
@@ -108,7 +108,7 @@ pub fn take(
     };
     let upload =
         Upload { site, tenant, upload_id, received_at, sent_at, readings, replayed: false };
-    let dead_letters = dead_letters(&upload, &rejected, sent);
+    let dead_letters = dead_letters(format, &upload, &rejected, sent);
     let record = NewRecord::event(to, encode_upload(&upload, instance));
     let accepted = sent - rejected.len();
     let rejected = rejected.into_iter().map(|r| r.rejected).collect();
@@ -125,7 +125,12 @@ struct DeadReading<'a> {
     reading: &'a AsSent<'a>,
 }
 
-fn dead_letters(upload: &Upload, rejected: &[RejectedReading<'_>], sent: usize) -> Vec<NewRecord> {
+fn dead_letters(
+    format: Format,
+    upload: &Upload,
+    rejected: &[RejectedReading<'_>],
+    sent: usize,
+) -> Vec<NewRecord> {
     let Some(first) = rejected.first() else { return Vec::new() };
     let detail = format!(
         "{} of {sent} readings; the first, at {}: {}",
@@ -141,6 +146,7 @@ fn dead_letters(upload: &Upload, rejected: &[RejectedReading<'_>], sent: usize) 
         upload_id: upload.upload_id.to_string(),
         value: value.into(),
         at_ms: upload.received_at.as_ms(),
+        format: format.in_dead_letters().to_owned(),
         ..Default::default()
     };
     let to = TopicPartition::new(topic::DEAD_LETTERS, 0);

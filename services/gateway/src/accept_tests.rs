@@ -68,7 +68,7 @@ fn try_take(body: &str, tenant: &str, instance: &str) -> Result<Taken, Problem> 
     let decoded = json::decode(body.as_bytes(), NOW, 1_000_000).unwrap();
     let (site, tenant) = (SiteId::parse("s1").unwrap(), TenantId::parse(tenant).unwrap());
     let sender = Sender { site, tenant, is_itself: false };
-    take(decoded, &sender, TopicPartition::new(topic::UPLOADS, 3), instance, NOW)
+    take(Format::Json, decoded, &sender, TopicPartition::new(topic::UPLOADS, 3), instance, NOW)
 }
 
 fn taken(body: &str, tenant: &str, instance: &str) -> Taken {

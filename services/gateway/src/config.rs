@@ -1,9 +1,11 @@
 //! What can be set, and what must fit together.
 //!
-//! Invariant: with a validated configuration every upload that passes the body limit fits into
+//! Invariant: with a validated configuration every JSON upload that passes the body limit fits into
 //! one record of its topic, and every rejected reading into one dead letter. The bound behind it,
-//! [`RECORD_OVERHEAD_BYTES`], is checked by a property test in `accept`.
+//! [`RECORD_OVERHEAD_BYTES`], is checked by a property test in `accept`. Other formats say more in
+//! fewer bytes: what they become is measured before any of it is stored (`pipeline`).
 
+use crate::pipeline::RecordBytesMax;
 use heliograph_contract::topic;
 use heliograph_domain::{SiteId, Violation, retry::RetryAfter};
 use heliograph_log::{LogError, topics};
@@ -25,8 +27,10 @@ pub struct GatewayConfig {
     /// Names this gateway in ticks and events; stable over restarts, one process each.
     pub instance: String,
     pub http: HttpLimits,
-    /// The largest body of an upload.
+    /// The largest body of an upload as it comes over the wire.
     pub body_bytes_max: usize,
+    /// The largest body of an upload after decompression.
+    pub decompressed_bytes_max: usize,
     /// Time for a client to send a body.
     #[serde(with = "heliograph_service::config::duration")]
     pub body_read_timeout: Duration,
@@ -64,6 +68,7 @@ impl Default for GatewayConfig {
             instance: "gateway-0".to_owned(),
             http: HttpLimits::default(),
             body_bytes_max: 1_000_000,
+            decompressed_bytes_max: 1_000_000,
             body_read_timeout: Duration::from_secs(10),
             readings_max: 10_000,
             in_flight_max: 1_024,
@@ -96,6 +101,14 @@ impl GatewayConfig {
             .map_err(|e| ConfigError(format!("gateway.{e}")))
     }
 
+    /// The largest records of the topics that uploads end up in.
+    pub(crate) fn record_bytes_max() -> Result<RecordBytesMax, ConfigError> {
+        Ok(RecordBytesMax {
+            uploads: topic_bytes_max(topic::UPLOADS)?,
+            dead_letters: topic_bytes_max(topic::DEAD_LETTERS)?,
+        })
+    }
+
     fn check_instance(&self) -> Result<(), ConfigError> {
         let own = SiteId::gateway_self(&self.instance);
         match SiteId::parse_from_log(own.as_str()) {
@@ -121,16 +134,20 @@ impl GatewayConfig {
             [(topic::UPLOADS, RECORD_OVERHEAD_BYTES), (topic::DEAD_LETTERS, 4 * 1024)]
         {
             let fits = topic_bytes_max(topic)?.saturating_sub(overhead);
-            if self.body_bytes_max == 0 || self.body_bytes_max > fits {
-                return Err(wrong(
-                    "body_bytes_max",
-                    self.body_bytes_max,
-                    &format!("1 to {fits}: a record of {topic} must hold what a body becomes"),
-                ));
+            for (key, value) in [
+                ("body_bytes_max", self.body_bytes_max),
+                ("decompressed_bytes_max", self.decompressed_bytes_max),
+            ] {
+                if value == 0 || value > fits {
+                    let want =
+                        format!("1 to {fits}: a record of {topic} must hold what a body becomes");
+                    return Err(wrong(key, value, &want));
+                }
             }
         }
-        if self.in_flight_bytes_max < self.body_bytes_max {
-            let want = format!("at least body_bytes_max ({})", self.body_bytes_max);
+        let both = self.body_bytes_max + self.decompressed_bytes_max;
+        if self.in_flight_bytes_max < both {
+            let want = format!("at least body_bytes_max and decompressed_bytes_max ({both})");
             return Err(wrong("in_flight_bytes_max", self.in_flight_bytes_max, &want));
         }
         // The semaphores behind them count no further.
@@ -238,9 +255,14 @@ mod tests {
                 ["gateway.body_bytes_max: ", "got 1048576", "heliograph.uploads"],
             ),
             (
-                "one body must have a place",
-                |c| c.in_flight_bytes_max = 999_999,
-                ["gateway.in_flight_bytes_max: ", "got 999999", "1000000"],
+                "decompressed, too",
+                |c| c.decompressed_bytes_max = 1 << 20,
+                ["gateway.decompressed_bytes_max: ", "got 1048576", "heliograph.uploads"],
+            ),
+            (
+                "one body must have a place, compressed and not",
+                |c| c.in_flight_bytes_max = 1_999_999,
+                ["gateway.in_flight_bytes_max: ", "got 1999999", "2000000"],
             ),
             (
                 "more bytes than can be counted",

@@ -4,8 +4,8 @@
 //! (rule 2 of the design); whatever is refused was not stored by that answer. What it is not: it
 //! never looks at ClickHouse or at alerts, so that no fault of theirs can reach the sites.
 //!
-//! In the order of the flow: `http` (routes and limits) → `accept` (who sends, what becomes of what
-//! `heliograph_formats` read) → `pipeline` (all of it in one view). `problem` is what is
+//! In the order of the flow: `http` (routes) → `receive` (limits, a whole body) → `accept` (who
+//! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view). `problem` is what is
 //! answered instead. `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the
 //! door was.
 
@@ -16,6 +16,7 @@ mod door;
 mod http;
 mod pipeline;
 mod problem;
+mod receive;
 mod self_upload;
 mod ticker;
 mod ticks;

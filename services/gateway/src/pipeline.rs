@@ -1,6 +1,6 @@
 //! An upload from the socket to the log:
 //!
-//! head ─▶ sender ─▶ a place ─▶ body ─▶ readings ─▶ records ─▶ log ─▶ answer
+//! token ─▶ sender ─▶ a place ─▶ body, decompressed ─▶ readings ─▶ records ─▶ log ─▶ answer
 //!
 //! Invariant: the answer is a 2xx only after the log acknowledged the upload's record and every
 //! dead letter of it. What it is not: it neither waits for a place nor tries an append again; the
@@ -9,8 +9,8 @@
 use crate::{
     accept::{self, Answer, Itself, Sender, Taken},
     door::{Door, Entering},
-    http::{Capacity, Head, Place, read_body},
     problem::Problem,
+    receive::{self, Capacity, Place},
 };
 use axum::extract::Request;
 use bytes::Bytes;
@@ -18,12 +18,15 @@ use futures::future::{try_join, try_join_all};
 use heliograph_domain::{
     SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter,
 };
-use heliograph_formats::json;
+use heliograph_formats::Format;
 use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// What the log itself may put around a record.
+const FRAMING_BYTES_MAX: usize = 1024;
 
 /// What every upload needs.
 pub struct Gateway {
@@ -37,23 +40,31 @@ pub struct Gateway {
     pub retry_after: RetryAfter,
     pub instance: String,
     pub body_bytes_max: usize,
+    pub decompressed_bytes_max: usize,
+    /// The largest record of each topic that uploads end up in.
+    pub record_bytes_max: RecordBytesMax,
     pub body_read_timeout: Duration,
     pub readings_max: usize,
     pub append_timeout: Duration,
 }
 
-/// Takes one upload.
+/// How large a record may be, as the topics are declared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RecordBytesMax {
+    pub uploads: usize,
+    pub dead_letters: usize,
+}
+
+/// Takes one upload that came over HTTP.
 ///
 /// # Errors
 /// [`Problem`]: what is answered instead of a 2xx.
-pub async fn upload(gateway: &Gateway, request: Request) -> Result<Answer, Problem> {
+pub async fn upload(gateway: &Gateway, request: Request) -> Result<(Format, Answer), Problem> {
     let (parts, body) = request.into_parts();
-    let head = Head::read(&parts.headers, gateway.body_bytes_max)?;
-    let sender = gateway.sender(head.token)?;
-    let mut place = gateway.admit(&sender, head.body_bytes)?;
-    let body = read_body(body, gateway.body_bytes_max, gateway.body_read_timeout).await?;
-    place.shrink_to(body.len());
-    gateway.take(&sender, &body).await
+    let sender = gateway.sender(receive::bearer(&parts.headers)?)?;
+    let format = receive::format(&parts.headers)?;
+    let (_place, body) = receive::receive(gateway, &sender, &parts.headers, body).await?;
+    Ok((format, gateway.take(&sender, format, &body).await?))
 }
 
 impl Gateway {
@@ -70,24 +81,45 @@ impl Gateway {
     /// # Errors
     /// [`Problem::Unavailable`], counted at the door, when all are taken: nobody waits here.
     pub fn admit(&self, sender: &Sender, body_bytes: usize) -> Result<Place<'_>, Problem> {
-        self.capacity.admit(body_bytes).ok_or_else(|| {
-            if !sender.is_itself {
-                drop(self.enter(sender));
-            }
-            self.unavailable("all places are taken")
-        })
+        self.capacity.admit(body_bytes).ok_or_else(|| self.all_places_taken(sender))
+    }
+
+    /// Makes a place as large as `body_bytes`.
+    ///
+    /// # Errors
+    /// As [`Gateway::admit`].
+    pub fn grow<'a>(
+        &'a self,
+        place: &mut Place<'a>,
+        sender: &Sender,
+        body_bytes: usize,
+    ) -> Result<(), Problem> {
+        place.grow_to(&self.capacity, body_bytes).ok_or_else(|| self.all_places_taken(sender))
+    }
+
+    fn all_places_taken(&self, sender: &Sender) -> Problem {
+        if !sender.is_itself {
+            drop(self.enter(sender));
+        }
+        self.unavailable("all places are taken")
     }
 
     /// Takes a whole body; resolves when the log has what it became.
     ///
     /// # Errors
     /// [`Problem`]: what is answered instead of a 2xx.
-    pub async fn take(&self, sender: &Sender, body: &Bytes) -> Result<Answer, Problem> {
+    pub async fn take(
+        &self,
+        sender: &Sender,
+        format: Format,
+        body: &Bytes,
+    ) -> Result<Answer, Problem> {
         let received_at = now();
-        let decoded =
-            json::decode(body, received_at, self.readings_max).map_err(Problem::Malformed)?;
+        let decoded = heliograph_formats::decode(format, body, received_at, self.readings_max)
+            .map_err(Problem::Malformed)?;
         let to = self.partition_of(&sender.site);
-        let taken = accept::take(decoded, sender, to, &self.instance, received_at)?;
+        let taken = accept::take(format, decoded, sender, to, &self.instance, received_at)?;
+        self.check_sizes(&taken)?;
         // From here on it is ours to store: leaving early, however it comes, counts as a refusal.
         let entering = self.enter(sender);
         let stored = self.store(taken).await;
@@ -109,6 +141,21 @@ impl Gateway {
         self.partitions[at as usize].clone()
     }
 
+    /// A format may say in few bytes what the log says in many, and a rejected reading may grow
+    /// when it is written down. The log would refuse it; here all of it is refused before any of
+    /// it is stored.
+    fn check_sizes(&self, taken: &Taken) -> Result<(), Problem> {
+        let RecordBytesMax { uploads, dead_letters } = self.record_bytes_max;
+        let letters = taken.dead_letters.iter().map(|letter| (letter, dead_letters));
+        for (record, max) in std::iter::once((&taken.record, uploads)).chain(letters) {
+            let bytes = record.size_bytes() + FRAMING_BYTES_MAX;
+            if bytes > max {
+                return Err(record_too_large(bytes, max));
+            }
+        }
+        Ok(())
+    }
+
     /// Resolves with the answer when the log has everything.
     async fn store(&self, taken: Taken) -> Result<Answer, Problem> {
         let Taken { record, dead_letters, answer } = taken;
@@ -123,9 +170,7 @@ impl Gateway {
         match tokio::time::timeout(self.append_timeout, appended).await {
             Ok(Ok(())) => Ok(answer),
             Ok(Err(LogError::TooLarge { got_bytes, max_bytes, .. })) => {
-                let got = format!("a record of {got_bytes} bytes");
-                let want = format!("at most {max_bytes} bytes; send several uploads");
-                Err(Problem::TooLarge(Violation::new("readings", got, want)))
+                Err(record_too_large(got_bytes, max_bytes))
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "append failed");
@@ -139,6 +184,12 @@ impl Gateway {
         let retry_after_secs = self.retry_after.secs(rand::random());
         Problem::Unavailable { why, retry_after_secs }
     }
+}
+
+fn record_too_large(got_bytes: usize, max_bytes: usize) -> Problem {
+    let got = format!("readings that need {got_bytes} bytes on the log");
+    let want = format!("at most {max_bytes} bytes; send the readings in several uploads");
+    Problem::TooLarge(Violation::new("readings", got, want))
 }
 
 /// The wall clock, read at this one edge; it never decides anything but what is plausible.

@@ -1,6 +1,7 @@
 //! Every reason of every field, and that both ways through the JSON agree.
 
 use super::*;
+use crate::RejectedReading;
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_767_225_600); // 2026-01-01T00:00:00Z
@@ -182,7 +183,9 @@ fn a_bad_reading_names_its_field_and_is_kept_as_it_was_sent() {
         let body = upload(&format!("{good},\n {bad} ,{}", READING.replace("inv1", "inv3")));
         let got = checked(&body);
         assert_eq!((got.sent, got.readings.len(), got.rejected.len()), (3, 2, 1), "{name}");
-        let RejectedReading { rejected, as_sent: AsSent::Json(json) } = &got.rejected[0];
+        let RejectedReading { rejected, as_sent: AsSent::Json(json) } = &got.rejected[0] else {
+            panic!("{name}: {got:?}");
+        };
         assert_eq!((rejected.index, rejected.violation.field.as_str()), (1, *field), "{name}");
         assert!(!rejected.violation.got.is_empty() && !rejected.violation.want.is_empty());
         assert_eq!(json.get(), bad, "{name}");
@@ -213,7 +216,7 @@ fn of_two_values_for_one_reading_the_last_is_taken_and_the_first_is_named() {
     assert_eq!(got.readings.iter().map(|r| r.value).collect::<Vec<_>>(), [1300.0]);
     let indexes: Vec<usize> = got.rejected.iter().map(|r| r.rejected.index).collect();
     assert_eq!(indexes, [0, 1]);
-    let AsSent::Json(json) = got.rejected[0].as_sent;
+    let AsSent::Json(json) = got.rejected[0].as_sent else { panic!("{got:?}") };
     assert_eq!(json.get(), READING);
     let body = upload(&[READING, READING].join(","));
     let got = checked(&body);
