@@ -92,6 +92,11 @@ pub fn operating_state_code(name: &str) -> Option<f64> {
     NAMES.iter().position(|n| *n == name).map(|i| (i + 1) as f64)
 }
 
+/// What is wanted of a reading that a later one of its upload took the place of. It stands in dead
+/// letters: such a reading must never be replayed over the one that was taken.
+pub const WANT_ONE_VALUE: &str =
+    "one value for each device, metric and ts; the last one was taken";
+
 /// Leaves one reading per identity: the last one sent. An earlier one with another value is
 /// rejected; an exact repeat is dropped silently, since storing it once is storing it.
 pub fn last_of_each(indexed: Vec<(usize, Reading)>) -> (Vec<Reading>, Vec<Rejected>) {
@@ -114,7 +119,7 @@ pub fn last_of_each(indexed: Vec<(usize, Reading)>) -> (Vec<Reading>, Vec<Reject
                 violation: Violation::new(
                     "ts",
                     format_args!("{} twice with different values", reading.ts),
-                    "one value for each device, metric and ts; the last one was taken",
+                    WANT_ONE_VALUE,
                 ),
             });
         }

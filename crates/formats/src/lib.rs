@@ -6,6 +6,7 @@
 //! What it is not: it knows no token, no site and no log, and reads no clock.
 
 pub mod compression;
+pub mod dead_letter;
 pub mod json;
 pub mod protobuf;
 
@@ -34,6 +35,18 @@ impl Format {
             Self::Json => "",
             Self::Protobuf => "application/protobuf",
         }
+    }
+
+    /// The format of a dead letter's readings.
+    ///
+    /// # Errors
+    /// A [`Violation`] of `format` for a name that this version does not know.
+    pub fn of_dead_letter(name: &str) -> Result<Self, Violation> {
+        let known = [Self::Json, Self::Protobuf];
+        known.into_iter().find(|f| f.in_dead_letters() == name).ok_or_else(|| {
+            let want = "a format that this version knows";
+            Violation::new("format", format_args!("{name:?}"), want)
+        })
     }
 }
 

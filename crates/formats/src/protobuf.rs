@@ -71,6 +71,12 @@ pub fn decode(
     }
 }
 
+/// An `UploadRequest` of encoded readings.
+pub(crate) fn upload_of(readings: &[Bytes]) -> Bytes {
+    let readings = readings.to_vec();
+    Envelope { readings, ..Default::default() }.encode_to_vec().into()
+}
+
 /// The upload of an `UploadStreamRequest`, still encoded.
 ///
 /// # Errors

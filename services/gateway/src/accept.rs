@@ -14,7 +14,7 @@ use heliograph_domain::{
     registry::Registry,
     upload::{Rejected, Upload, content_id},
 };
-use heliograph_formats::{AsSent, Checked, Decoded, Format, RejectedReading};
+use heliograph_formats::{Checked, Decoded, Format, RejectedReading, dead_letter};
 use heliograph_log::{NewRecord, TopicPartition};
 use serde::Serialize;
 
@@ -116,15 +116,6 @@ pub fn take(
     Ok(Taken { record, dead_letters, answer })
 }
 
-#[derive(Serialize)]
-struct DeadReading<'a> {
-    index: usize,
-    field: &'a str,
-    got: &'a str,
-    want: &'a str,
-    reading: &'a AsSent<'a>,
-}
-
 fn dead_letters(
     format: Format,
     upload: &Upload,
@@ -150,37 +141,10 @@ fn dead_letters(
         ..Default::default()
     };
     let to = TopicPartition::new(topic::DEAD_LETTERS, 0);
-    json_arrays(rejected, DEAD_LETTER_BYTES_MAX)
+    dead_letter::encode(rejected, DEAD_LETTER_BYTES_MAX)
         .into_iter()
         .map(|value| NewRecord::event(to.clone(), encode_dead_letter(&letter(value))))
         .collect()
-}
-
-/// JSON arrays of the rejected readings, each of at most `bytes_max` or of one reading.
-fn json_arrays(rejected: &[RejectedReading<'_>], bytes_max: usize) -> Vec<Vec<u8>> {
-    let (mut arrays, mut open) = (Vec::new(), Vec::new());
-    for RejectedReading { rejected: Rejected { index, violation }, as_sent } in rejected {
-        let item = DeadReading {
-            index: *index,
-            field: &violation.field,
-            got: &violation.got,
-            want: &violation.want,
-            reading: as_sent,
-        };
-        // A struct of strings and JSON always serializes.
-        let item = serde_json::to_vec(&item).unwrap_or_default();
-        if !open.is_empty() && open.len() + item.len() + 2 > bytes_max {
-            open.push(b']');
-            arrays.push(std::mem::take(&mut open));
-        }
-        open.push(if open.is_empty() { b'[' } else { b',' });
-        open.extend_from_slice(&item);
-    }
-    if !open.is_empty() {
-        open.push(b']');
-        arrays.push(open);
-    }
-    arrays
 }
 
 #[cfg(test)]

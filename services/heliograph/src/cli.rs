@@ -3,7 +3,7 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    lag, migrate, rebuild,
+    dead_letters, lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, up, upload,
     views::{readings, sites},
@@ -45,6 +45,7 @@ enum Command {
     /// Exit status 1 when they differ in anything.
     Audit(WithAccess<AuditArgs>),
     Lag(lag::LagArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Rebuild(rebuild::RebuildArgs),
     Migrate(migrate::MigrateArgs),
     Store(store::StoreArgs),
@@ -128,6 +129,7 @@ impl Cli {
                 outcome
             }
             Command::Lag(args) => lag::run(args).await,
+            Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Store(args) => store::run(args, shutdown).await,

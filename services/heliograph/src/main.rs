@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod cli;
 mod config;
+mod dead_letters;
 mod endpoint;
 mod installation;
 mod lag;

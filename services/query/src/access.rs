@@ -43,6 +43,7 @@ const METHODS: &[(&str, Access)] = &[
     ("/heliograph.v1.AdminService/CreateApiToken",  AtLeast(Operator, Unary)),
     ("/heliograph.v1.AdminService/ListOffsets",     AtLeast(Operator, Unary)),
     ("/heliograph.v1.AdminService/ReadLog",         AtLeast(Operator, Stream)),
+    ("/heliograph.v1.AdminService/ReplayDeadLetter", AtLeast(Operator, Unary)),
     ("/grpc.health.v1.Health/",                     Open),
     ("/grpc.reflection.v1.ServerReflection/",       Open),
     ("/grpc.reflection.v1alpha.ServerReflection/",  Open),

@@ -8,19 +8,23 @@ use crate::{
     edge::Place,
     error::{log_status, violation},
     read_log::LogReader,
+    replay::{self, Replay},
     token::{self, Kind},
 };
 use futures::stream::BoxStream;
 use heliograph_contract::{
+    error::ErrorClass,
     registry as wire, topic,
     v1::{self, admin_service_server::AdminService},
 };
 use heliograph_domain::{
-    Violation,
+    Timestamp, Violation,
     registry::{Entry, Site},
+    upload::Rejected,
 };
 use heliograph_log::{Log, NewRecord, TopicPartition, registry::Projection};
 use heliograph_service::Shutdown;
+use prost::Message;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -47,6 +51,24 @@ impl Admin {
         let record = NewRecord::event(to, wire::encode(entry));
         let appended = self.log.append(record).await.map_err(|e| log_status(&e))?;
         self.registry.reached(appended.offset).await.map_err(|e| log_status(&e))
+    }
+
+    /// The dead letter at `offset`.
+    async fn dead_letter(&self, offset: u64) -> Result<v1::DeadLetter, Status> {
+        let at = TopicPartition::new(topic::DEAD_LETTERS, 0);
+        let held = self.log.offsets(&at).await.map_err(|e| log_status(&e))?;
+        let records = match (held.first..held.end).contains(&offset) {
+            true => self.log.read(&at, offset, 1).await.map_err(|e| log_status(&e))?,
+            false => Vec::new(),
+        };
+        let record = records.into_iter().find(|r| r.offset == offset).ok_or_else(|| {
+            let want = format!("one of {} to before {}", held.first, held.end);
+            ErrorClass::NotFound.status(Violation::new("offset", offset, want).to_string())
+        })?;
+        let value = record.value.unwrap_or_default();
+        v1::DeadLetter::decode(value).map_err(|error| {
+            violation(Violation::new("offset", error, "a record that is a dead letter"))
+        })
     }
 
     fn check_tenant(&self, field: &str, id: &str) -> Result<(), Status> {
@@ -162,6 +184,38 @@ impl AdminService for Admin {
         };
         Ok(Response::new(Box::pin(reader.into_stream())))
     }
+
+    async fn replay_dead_letter(
+        &self,
+        request: Request<v1::ReplayDeadLetterRequest>,
+    ) -> Result<Response<v1::ReplayDeadLetterResponse>, Status> {
+        let v1::ReplayDeadLetterRequest { offset, dry_run } = request.into_inner();
+        let letter = self.dead_letter(offset).await?;
+        let partitions = self.log.partitions(topic::UPLOADS).await.map_err(|e| log_status(&e))?;
+        let now = Timestamp::from_ms(jiff::Timestamp::now().as_millisecond());
+        let Replay { record, accepted, rejected } =
+            replay::plan(letter, offset, &self.registry.current(), partitions, now)
+                .map_err(violation)?;
+        let mut answer = v1::ReplayDeadLetterResponse {
+            accepted: accepted as u64,
+            rejected: rejected.into_iter().map(rejected_to_wire).collect(),
+            ..Default::default()
+        };
+        if let Some(record) = record {
+            answer.topic = record.to.topic.to_string();
+            answer.partition = record.to.partition;
+            if !dry_run {
+                let appended = self.log.append(record).await.map_err(|e| log_status(&e))?;
+                answer.offset = Some(appended.offset);
+            }
+        }
+        Ok(Response::new(answer))
+    }
+}
+
+fn rejected_to_wire(r: Rejected) -> v1::RejectedReading {
+    let Violation { field, got, want } = r.violation;
+    v1::RejectedReading { index: r.index as u64, field, got, want }
 }
 
 fn given<T>(field: &str, value: Option<T>) -> Result<T, Status> {

@@ -22,6 +22,7 @@ mod error;
 mod points;
 mod read_log;
 mod readings;
+mod replay;
 mod request;
 mod site;
 mod sql;

@@ -1,0 +1,236 @@
+//! Rejected readings in a dead letter: written by the gateway, read again to be replayed.
+//!
+//! The value of such a dead letter is a JSON array of `{index, field, got, want, reading}`, where
+//! `reading` stands as it was sent ([`AsSent`](crate::AsSent)). Invariant: what [`encode`] wrote,
+//! [`again`] puts before the same rules as the upload that it came in. What it is not: it decides
+//! nothing about who may send or where it goes.
+
+use crate::{Decoded, Format, RejectedReading, decode};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use heliograph_domain::{
+    Reading, Timestamp, Violation,
+    upload::{self, Rejected},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    index: usize,
+    field: &'a str,
+    got: &'a str,
+    want: &'a str,
+    reading: &'a crate::AsSent<'a>,
+}
+
+/// A rejected reading as it stands in a dead letter.
+#[derive(Debug, Clone, Deserialize)]
+struct Item<'a> {
+    index: usize,
+    field: String,
+    got: String,
+    want: String,
+    #[serde(borrow)]
+    reading: &'a RawValue,
+}
+
+impl Item<'_> {
+    fn rejected(self) -> Rejected {
+        let Self { index, field, got, want, .. } = self;
+        Rejected { index, violation: Violation { field, got, want } }
+    }
+}
+
+/// JSON arrays of the rejected readings, each of at most `bytes_max` or of one reading.
+pub fn encode(rejected: &[RejectedReading<'_>], bytes_max: usize) -> Vec<Vec<u8>> {
+    let (mut arrays, mut open) = (Vec::new(), Vec::new());
+    for RejectedReading { rejected: Rejected { index, violation }, as_sent } in rejected {
+        let item = Written {
+            index: *index,
+            field: &violation.field,
+            got: &violation.got,
+            want: &violation.want,
+            reading: as_sent,
+        };
+        // A struct of strings and JSON always serializes.
+        let item = serde_json::to_vec(&item).unwrap_or_default();
+        if !open.is_empty() && open.len() + item.len() + 2 > bytes_max {
+            open.push(b']');
+            arrays.push(std::mem::take(&mut open));
+        }
+        open.push(if open.is_empty() { b'[' } else { b',' });
+        open.extend_from_slice(&item);
+    }
+    if !open.is_empty() {
+        open.push(b']');
+        arrays.push(open);
+    }
+    arrays
+}
+
+/// What the rules say now of the readings of a dead letter.
+#[derive(Debug, Default, PartialEq)]
+pub struct Again {
+    pub readings: Vec<Reading>,
+    /// Those that still break a rule; the index is that in the upload in which they came.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Puts rejected readings before the rules again: first as if at `received_at`, when they came, so
+/// that what had no time of its own gets the same; then, what was ahead of its time, at `now`.
+///
+/// # Errors
+/// A [`Violation`] of `value` or `format` when this is no dead letter of the gateway's.
+pub fn again(
+    format: &str,
+    value: &[u8],
+    received_at: Timestamp,
+    now: Timestamp,
+) -> Result<Again, Violation> {
+    let not_ours = |e: &dyn std::fmt::Display| {
+        Violation::new("value", e, "a JSON array of {index, reading}, as the gateway writes it")
+    };
+    let text = std::str::from_utf8(value).map_err(|e| not_ours(&e))?;
+    let items: Vec<Item<'_>> = serde_json::from_str(text).map_err(|e| not_ours(&e))?;
+    let format = Format::of_dead_letter(format)?;
+    let (outdone, items): (Vec<_>, Vec<_>) =
+        items.into_iter().partition(|item| item.want == upload::WANT_ONE_VALUE);
+    let (then, still) = judged(format, &items, received_at)?;
+    let (since, still) = judged(format, &still, now)?;
+    // The later of two values for one reading counts, as in one upload.
+    let readings = then.into_iter().chain(since).enumerate().collect();
+    let (readings, _) = upload::last_of_each(readings);
+    let mut rejected: Vec<Rejected> =
+        outdone.into_iter().chain(still).map(Item::rejected).collect();
+    rejected.sort_by_key(|r| r.index);
+    Ok(Again { readings, rejected })
+}
+
+/// The readings that pass the rules, and the items that do not, with why.
+fn judged<'a>(
+    format: Format,
+    items: &[Item<'a>],
+    at: Timestamp,
+) -> Result<(Vec<Reading>, Vec<Item<'a>>), Violation> {
+    let body = body(format, items)?;
+    let Decoded { checked, .. } = decode(format, &body, at, usize::MAX).map_err(|all| {
+        let first = all.into_iter().next();
+        first.unwrap_or_else(|| Violation::new("value", "readings", "sound ones"))
+    })?;
+    let still = |RejectedReading { rejected: Rejected { index, violation }, .. }| {
+        let Violation { field, got, want } = violation;
+        items.get(index).map(|item| Item { field, got, want, ..item.clone() })
+    };
+    Ok((checked.readings, checked.rejected.into_iter().filter_map(still).collect()))
+}
+
+/// The readings as one upload of their format.
+fn body(format: Format, items: &[Item<'_>]) -> Result<Bytes, Violation> {
+    match format {
+        Format::Json => {
+            let readings: Vec<&str> = items.iter().map(|item| item.reading.get()).collect();
+            Ok(format!("{{\"readings\":[{}]}}", readings.join(",")).into())
+        }
+        Format::Protobuf => {
+            let decoded = |item: &Item<'_>| {
+                let wrong =
+                    || Violation::new("reading", item.reading.get(), "a SentReading in base64");
+                let text: String = serde_json::from_str(item.reading.get()).map_err(|_| wrong())?;
+                STANDARD.decode(text).map(Bytes::from).map_err(|_| wrong())
+            };
+            let readings = items.iter().map(decoded).collect::<Result<Vec<_>, _>>()?;
+            Ok(crate::protobuf::upload_of(&readings))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-01-01T00:00:00Z.
+    const THEN: Timestamp = Timestamp::from_secs(1_767_225_600);
+    const WEEK_MS: i64 = 7 * 86_400_000;
+
+    fn reading(ts: &str, value: &str) -> String {
+        format!(r#"{{"device":"inv1","metric":"ac_power","ts":"{ts}","value":{value}}}"#)
+    }
+
+    /// What an upload that came at [`THEN`] leaves in its dead letters, read again a week later.
+    fn a_week_later(format: Format, body: &Bytes) -> Again {
+        let checked = decode(format, body, THEN, 100).unwrap().checked;
+        let letters = encode(&checked.rejected, usize::MAX);
+        let [letter] = &letters[..] else { panic!("{letters:?}") };
+        again(format.in_dead_letters(), letter, THEN, THEN.plus_ms(WEEK_MS)).unwrap()
+    }
+
+    #[test]
+    fn what_was_ahead_of_its_time_passes_later_and_the_rest_still_says_why() {
+        let readings = [
+            reading("2025-12-31T23:59:00Z", "1"),
+            reading("2026-01-05T00:00:00Z", "2"),
+            reading("2026-01-05T00:01:00Z", "null"),
+            reading("2026-02-05T00:00:00Z", "3"),
+        ];
+        let body = format!(r#"{{"readings":[{}]}}"#, readings.join(","));
+        let got = a_week_later(Format::Json, &body.into());
+        assert_eq!(got.readings.iter().map(|r| r.value).collect::<Vec<_>>(), [2.0]);
+        let still: Vec<_> =
+            got.rejected.iter().map(|r| (r.index, r.violation.field.as_str())).collect();
+        assert_eq!(still, [(2, "value"), (3, "ts")]);
+    }
+
+    #[test]
+    fn a_reading_that_a_later_one_outdid_is_never_taken() {
+        let ts = "2025-12-31T23:59:00Z";
+        let body = format!(r#"{{"readings":[{},{}]}}"#, reading(ts, "1"), reading(ts, "2"));
+        let got = a_week_later(Format::Json, &body.into());
+        assert_eq!(got.readings, []);
+        assert_eq!(got.rejected[0].violation.want, upload::WANT_ONE_VALUE);
+    }
+
+    #[test]
+    fn protobuf_comes_back_too() {
+        use heliograph_contract::v1::{SentReading, UploadRequest};
+        use prost::Message;
+        let reading = |ts_ms| SentReading {
+            device: "inv1".into(),
+            metric: "ac_power".into(),
+            ts_ms,
+            value: Some(7.0),
+            ..Default::default()
+        };
+        let ahead = THEN.plus_ms(WEEK_MS / 2).as_ms();
+        let readings = vec![reading(Some(ahead)), reading(None)];
+        let upload = UploadRequest { readings, ..Default::default() };
+        let got = a_week_later(Format::Protobuf, &upload.encode_to_vec().into());
+        assert_eq!(got.readings.iter().map(|r| r.ts.as_ms()).collect::<Vec<_>>(), [ahead]);
+        assert_eq!(got.rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn what_is_no_letter_of_ours_says_so() {
+        let rows: &[(&str, &str, &str)] = &[
+            ("", "{}", "value"),
+            ("", "[{}]", "value"),
+            ("text/csv", "[]", "format"),
+            (
+                "application/protobuf",
+                r#"[{"index":0,"field":"","got":"","want":"","reading":7}]"#,
+                "reading",
+            ),
+        ];
+        for (format, value, field) in rows {
+            let got = again(format, value.as_bytes(), THEN, THEN).unwrap_err();
+            assert_eq!(got.field, *field, "{got}");
+        }
+    }
+
+    #[test]
+    fn every_format_is_found_by_its_name() {
+        for format in [Format::Json, Format::Protobuf] {
+            assert_eq!(Format::of_dead_letter(format.in_dead_letters()), Ok(format));
+        }
+    }
+}
