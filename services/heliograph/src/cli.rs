@@ -3,12 +3,15 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    dead_letters, lag, migrate, rebuild,
+    completions, dead_letters, help, lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, up, upload,
-    views::{readings, sites},
+    views::{Style, readings, sites, terminal},
 };
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use heliograph_contract::v1;
 use heliograph_domain::Timestamp;
 use heliograph_service::Shutdown;
@@ -19,11 +22,18 @@ use std::process::ExitCode;
 #[command(
     name = "heliograph",
     version,
-    after_help = "Begin with:\n  heliograph up                     every service, in this terminal\n  \
-                  heliograph site samples --tokens data/tokens.json\n  \
-                  heliograph simulate --tokens data/tokens.json --days 3\n  \
-                  heliograph sites                  what there is\n  \
-                  heliograph readings nrel-rsf2     what it measured"
+    after_help = "Examples, from nothing to the first chart:
+  heliograph up                                          # leave it running
+  heliograph site add roof-7 --tenant acme --zone Asia/Tokyo
+  heliograph readings roof-7
+
+With measured data of five real plants, in a second terminal:
+  heliograph site samples --tokens data/tokens.json
+  heliograph simulate --days 3
+  heliograph sites
+  heliograph readings nrel-rsf2 --from -3d
+
+`heliograph COMMAND --help` says more, with examples."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -38,7 +48,10 @@ enum Command {
     Simulate(SimulateArgs),
     /// List the sites: last reading, last arrival, completeness
     Sites(WithAccess<SitesArgs>),
-    /// Show readings of one site, as a table or as JSON
+    /// Show readings of one site as charts, tables or JSON
+    ///
+    /// A terminal gets one chart a series, anything else a table. Times are the site's own. What
+    /// was not measured stays empty: no line crosses a gap.
     Readings(WithAccess<ReadingsArgs>),
     /// Compare what senders were promised, the log, and ClickHouse
     ///
@@ -49,47 +62,74 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     Migrate(migrate::MigrateArgs),
     Store(store::StoreArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  heliograph sites --json")]
+#[command(after_help = "Examples:\n  heliograph sites\n  heliograph sites --json\n  \
+                        heliograph sites --query http://monitor.example:7071 --token hg_api_x")]
 struct SitesArgs {
-    /// One JSON object a line.
+    /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  heliograph readings nrel-rsf2 --metric ac_power\n  \
-                        heliograph readings snow --from -7d --step 1d --aggregate max\n  \
-                        heliograph readings serf-west --from 2026-01-31 --step raw --json")]
+#[command(after_help = "Examples:
+  heliograph readings nrel-rsf2                             # charts of the last 24 hours
+  heliograph readings nrel-rsf2 --from -7d --metric ac_power
+  heliograph readings snow --from -30d --step 1d --aggregate max --table
+  heliograph readings serf-west --from 2026-01-31 --to 2026-02-01 --step raw --json")]
 struct ReadingsArgs {
-    /// Site id.
+    /// Site id, as `heliograph sites` lists it
     site: String,
-    /// Only this device; may be repeated.
-    #[arg(long = "device")]
+    /// Only this device; may be repeated
+    #[arg(long = "device", value_name = "NAME")]
     devices: Vec<String>,
-    /// Only this metric; may be repeated.
-    #[arg(long = "metric")]
+    /// Only this metric; may be repeated
+    #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
-    /// From then on: RFC 3339, a local date or time, or how long ago (-24h, -7d).
-    #[arg(long, default_value = "-24h", allow_hyphen_values = true)]
+    /// From then on: RFC 3339, a local date or time, or how long ago (-24h, -7d)
+    #[arg(long, value_name = "TIME", default_value = "-24h", allow_hyphen_values = true)]
     from: String,
-    /// Up to then, not including.
-    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    /// Up to then, not including
+    #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
     to: String,
-    /// auto, raw, 15m, 1h or 1d.
-    #[arg(long, default_value = "auto", value_parser = readings::parse_step)]
+    /// How much time a point stands for; auto is the finest that is not too much
+    #[arg(long, default_value = "auto", value_parser = steps())]
     step: v1::Step,
-    /// avg, min, max, sum, count, first or last; without it the mean of each step.
-    #[arg(long, value_parser = readings::parse_aggregate)]
+    /// What of each step to show; without it the mean
+    #[arg(long, value_parser = aggregates())]
     aggregate: Option<v1::Aggregate>,
-    /// At most so many rows of a series, the newest.
-    #[arg(long, default_value_t = 24)]
+    /// Draw charts though stdout is no terminal
+    #[arg(long, conflicts_with_all = ["no_chart", "json"])]
+    chart: bool,
+    /// Show tables only, also in a terminal
+    #[arg(long)]
+    no_chart: bool,
+    /// Show tables below the charts
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+    /// At most so many rows in a table, the newest
+    #[arg(long, default_value_t = 24, value_name = "COUNT")]
     rows: usize,
-    /// One JSON object a point, nothing left out.
+    /// One JSON object a point, nothing left out
     #[arg(long)]
     json: bool,
+}
+
+/// Spelt out for the help and for the Tab key.
+fn steps() -> impl TypedValueParser<Value = v1::Step> {
+    let (hour, day) =
+        (PossibleValue::new("1h").alias("hour"), PossibleValue::new("1d").alias("day"));
+    let short = ["auto", "raw", "15m"].map(PossibleValue::new);
+    PossibleValuesParser::new(short.into_iter().chain([hour, day]))
+        .try_map(|text| readings::parse_step(&text))
+}
+
+fn aggregates() -> impl TypedValueParser<Value = v1::Aggregate> {
+    PossibleValuesParser::new(["avg", "min", "max", "sum", "count", "first", "last"])
+        .try_map(|text| readings::parse_aggregate(&text))
 }
 
 // A command's own arguments and where the services are; a doc comment here would become help text.
@@ -101,7 +141,18 @@ struct WithAccess<A: clap::Args> {
     access: AccessArgs,
 }
 
+/// The whole command line, as help and completions show it.
+pub fn command() -> clap::Command {
+    help::with_overview(Cli::command())
+}
+
 impl Cli {
+    /// What this process was asked for; a command line that makes no sense ends the process.
+    pub fn of_process() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// # Errors
     /// Whatever the command says.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
@@ -118,7 +169,7 @@ impl Cli {
             }
             Command::Readings(WithAccess { args, access }) => {
                 let access = Access::open(&access).await?;
-                let (options, mut out) = (args.into(), std::io::stdout());
+                let (options, mut out) = (args.options(terminal::of_stdout()), std::io::stdout());
                 let outcome = readings::show(&mut access.query(), &options, now(), &mut out).await;
                 finish(access, outcome).await
             }
@@ -133,13 +184,17 @@ impl Cli {
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Store(args) => store::run(args, shutdown).await,
+            Command::Completions(args) => completions::run(&args, &mut command()),
         }
     }
 }
 
-impl From<ReadingsArgs> for readings::Options {
-    fn from(args: ReadingsArgs) -> Self {
-        Self {
+impl ReadingsArgs {
+    /// A terminal gets charts, anything else the table that scripts know.
+    fn options(self, (is_terminal, style): (bool, Style)) -> readings::Options {
+        let args = self;
+        let has_charts = args.chart || (is_terminal && !args.no_chart);
+        readings::Options {
             site: args.site,
             devices: args.devices,
             metrics: args.metrics,
@@ -147,6 +202,8 @@ impl From<ReadingsArgs> for readings::Options {
             to: args.to,
             step: args.step,
             aggregate: args.aggregate.unwrap_or_default(),
+            charts: has_charts.then_some(style),
+            has_tables: args.table || !has_charts,
             rows_max: args.rows,
             json: args.json,
         }

@@ -9,17 +9,17 @@ use heliograph_writer::config::GROUP;
 use serde::Serialize;
 use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
-/// Show, per partition of the uploads, how far the writer is behind.
+/// Show, per partition of the uploads, how far the writer is behind
 ///
 /// `stored` is the newest offset whose readings are in ClickHouse. It is ahead of `committed`
 /// for a moment after each insert; a `lag` that grows means that ClickHouse or the writer is slow
 /// or away. Uploads go on being accepted meanwhile.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph lag --json")]
+#[command(after_help = "Examples:\n  heliograph lag\n  heliograph lag --json")]
 pub struct LagArgs {
     #[command(flatten)]
     access: AccessArgs,
-    /// One JSON object a line.
+    /// One JSON object a line
     #[arg(long)]
     json: bool,
 }

@@ -3,9 +3,11 @@
 mod access;
 mod audit;
 mod cli;
+mod completions;
 mod config;
 mod dead_letters;
 mod endpoint;
+mod help;
 mod installation;
 mod lag;
 mod migrate;
@@ -19,11 +21,10 @@ mod up;
 mod upload;
 mod views;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     heliograph_service::telemetry::init();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::of_process();
     heliograph_service::runtime::run(|shutdown| cli.run(shutdown))
 }

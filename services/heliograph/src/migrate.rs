@@ -6,9 +6,10 @@ use heliograph_log::{open, topics};
 use heliograph_store::{connect, migrate};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Create the topics and the ClickHouse tables, or bring them up to date; safe to repeat.
+/// Create the topics and the ClickHouse tables, or bring them up to date
 ///
-/// Where there is no operator yet, makes the first operator's API token and prints it, once.
+/// Safe to repeat. Where there is no operator yet, makes the first operator's API token and prints
+/// it, once.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  heliograph migrate --config /etc/heliograph.toml")]
 pub struct MigrateArgs {

@@ -13,16 +13,17 @@ use heliograph_writer::{
 };
 use std::{io::Write, process::ExitCode, sync::Arc};
 
-/// Replay the log into shadow tables, copy in what is older than the log, and swap them in.
+/// Make the tables anew from the log and swap them in
 ///
+/// Replays the log into shadow tables and copies in what is older than the log before the swap.
 /// Works while `heliograph up` runs and when it does not. Prints each table's rows and checksum
 /// before and after; equal ones mean that the tables were what the log says.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph rebuild --data-dir data")]
+#[command(after_help = "Examples:\n  heliograph rebuild\n  heliograph rebuild --json")]
 pub struct RebuildArgs {
     #[command(flatten)]
     access: AccessArgs,
-    /// Print the report as JSON.
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }

@@ -5,15 +5,15 @@ use heliograph_service::Shutdown;
 use heliograph_store::{EmbeddedConfig, EmbeddedStore};
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-/// Serve the embedded ClickHouse engine over HTTP, without any other service.
+/// Serve the embedded ClickHouse engine over HTTP, without any other service
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph store --path data/store --listen 127.0.0.1:8123")]
+#[command(after_help = "Examples:\n  heliograph store --path data/store --listen 127.0.0.1:8123")]
 pub struct StoreArgs {
-    /// Where the tables lie; one process at a time.
-    #[arg(long, default_value = "data/store")]
+    /// Where the tables lie; one process at a time
+    #[arg(long, value_name = "DIR", default_value = "data/store")]
     path: PathBuf,
-    /// Loopback address; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8123")]
+    /// Loopback address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8123")]
     listen: SocketAddr,
 }
 

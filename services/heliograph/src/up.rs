@@ -14,27 +14,33 @@ use heliograph_writer::App as Writer;
 use serde::Serialize;
 use std::{
     future::Future,
-    io::Write,
+    io::{IsTerminal, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
-/// Run every service in this process, on a log and a store in one directory.
+/// Run every service in this process, on a log and a store in one directory
+///
+/// Ctrl-C ends it; what was accepted is kept and there at the next start. Other commands find it
+/// through --data-dir.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph up --data-dir /var/lib/heliograph --port-base 7070")]
+#[command(after_help = "Examples:
+  heliograph up
+  heliograph up --data-dir /var/lib/heliograph --port-base 7070
+  heliograph up --port-base 0                    # on free ports")]
 pub struct UpArgs {
-    /// Where log, store and endpoint.json lie.
-    #[arg(long, default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
+    /// Where log, store and endpoint.json lie
+    #[arg(long, value_name = "DIR", default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
     data_dir: PathBuf,
     /// Gateway on this port of 127.0.0.1, query on the next, ClickHouse's HTTP on the one after;
-    /// 0 takes free ports.
-    #[arg(long, default_value_t = 7070)]
+    /// 0 takes free ports
+    #[arg(long, value_name = "PORT", default_value_t = 7070)]
     port_base: u16,
-    /// Configuration file; its sections [gateway], [writer] and [query] apply.
-    #[arg(long, env = "HELIOGRAPH_CONFIG")]
+    /// Configuration file; its sections [gateway], [writer] and [query] apply
+    #[arg(long, value_name = "FILE", env = "HELIOGRAPH_CONFIG")]
     config: Option<PathBuf>,
 }
 
@@ -50,7 +56,22 @@ pub async fn run(args: UpArgs, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
     let installation = Installation::open(&args.data_dir, clickhouse).await?;
     let outcome = serve(&args, config, &installation, shutdown).await;
     installation.close().await?;
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS).map_err(advise)
+}
+
+/// Says what to do where another program has a port.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    let is_taken = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    match error.chain().any(is_taken) {
+        true => error.context(
+            "a port is taken, maybe by another `heliograph up`; --port-base names other ports, \
+             --port-base 0 takes free ones",
+        ),
+        false => error,
+    }
 }
 
 fn ports(base: u16) -> anyhow::Result<[SocketAddr; 3]> {
@@ -106,7 +127,7 @@ async fn serve(
             app.run(shutdown).await
         }
     }));
-    announce(&endpoint)?;
+    announce(&endpoint, &args.data_dir)?;
     let outcome = gateway.run(shutdown).await.context("gateway");
     behind.cancel();
     let _ = tokio::join!(writer, querying);
@@ -142,7 +163,7 @@ where
     }
 }
 
-/// The one line on stdout that says: ready.
+/// The one line on stdout that says to other programs: ready.
 #[derive(Serialize)]
 struct Ready<'a> {
     event: &'static str,
@@ -151,11 +172,32 @@ struct Ready<'a> {
     clickhouse: &'a str,
 }
 
-fn announce(endpoint: &Endpoint) -> anyhow::Result<()> {
+/// The same for the person at the terminal, and what to do next.
+fn welcome(endpoint: &Endpoint, data_dir: &Path) -> String {
     let Endpoint { gateway, query, clickhouse, .. } = endpoint;
-    let line = serde_json::to_string(&Ready { event: "ready", gateway, query, clickhouse })?;
+    let there = match data_dir.to_str() {
+        Some("data") => String::new(),
+        _ => format!(" --data-dir {}", data_dir.display()),
+    };
+    format!(
+        "\nheliograph is up; Ctrl-C ends it.\n\
+         \x20 uploads     {gateway}/v1/uploads\n\
+         \x20 gRPC        {query}\n\
+         \x20 ClickHouse  {clickhouse}\n\
+         Next, in another terminal:\n\
+         \x20 heliograph site add roof-7 --tenant acme --zone Asia/Tokyo{there}\n\
+         \x20 heliograph sites{there}\n"
+    )
+}
+
+fn announce(endpoint: &Endpoint, data_dir: &Path) -> anyhow::Result<()> {
+    let Endpoint { gateway, query, clickhouse, .. } = endpoint;
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")?;
+    let text = match stdout.is_terminal() {
+        true => welcome(endpoint, data_dir),
+        false => serde_json::to_string(&Ready { event: "ready", gateway, query, clickhouse })?,
+    };
+    writeln!(stdout, "{text}")?;
     stdout.flush()?;
     Ok(())
 }

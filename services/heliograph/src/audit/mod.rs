@@ -44,7 +44,7 @@ use std::{
 ///
 /// Exit status 1 when they differ in anything.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Example:\n  heliograph simulate --days 3 --summary s.json\n  \
+#[command(after_help = "Examples:\n  heliograph simulate --days 3 --summary s.json\n  \
                         heliograph audit --against s.json")]
 pub struct AuditArgs {
     /// What senders got a 2xx for: a summary of `heliograph simulate`; may be repeated

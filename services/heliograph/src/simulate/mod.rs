@@ -33,11 +33,15 @@ use anyhow::{Context, ensure};
 use heliograph_service::Shutdown;
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-/// Uploads measured data of real plants as a fleet of loggers.
+/// Upload measured data of real plants, as a fleet of loggers would
 ///
 /// The sample files come round again, shifted by whole days, so that the newest sample lies at
 /// now. Each logger keeps what is not accepted and sends it again, as real ones do.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  heliograph simulate --days 3                   # the last three days, at once
+  heliograph simulate --days 1 --live            # and then go on until Ctrl-C
+  heliograph simulate --sites 50 --resend 0.1 --bad 0.02 --for 5m --summary s.json")]
 pub struct SimulateArgs {
     /// How many sites: the five plants, then copies of them (`<name>-002`, …) of other sizes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -163,7 +167,10 @@ impl SimulateArgs {
             None => {
                 let endpoint = Endpoint::read(&self.data_dir)?.with_context(|| {
                     let dir = self.data_dir.display();
-                    format!("no gateway: `heliograph up` never ran in {dir}; name one by --gateway")
+                    format!(
+                        "no gateway: `heliograph up` never ran in {dir}; start it, or name a \
+                         gateway with --gateway, or another directory with --data-dir"
+                    )
                 })?;
                 endpoint.gateway
             }

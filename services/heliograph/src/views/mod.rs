@@ -4,8 +4,14 @@
 //! missing: a blank, never a zero. What they are not: they round for the eye, so a script takes
 //! `--json`, which does not.
 
+mod chart;
+mod panel;
 pub mod readings;
+mod scale;
 pub mod sites;
+pub mod terminal;
+
+pub use chart::Style;
 
 use crate::access::Authorized;
 use comfy_table::{Table, presets};
@@ -71,26 +77,27 @@ fn age(now: Timestamp, then: Timestamp) -> String {
 /// A value for the eye: thousands apart, at most three decimals, fewer where they say nothing.
 fn number(value: f64) -> String {
     let decimals = if value.abs() >= 1_000.0 { 1 } else { 3 };
+    let text = grouped(value, decimals);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// Thousands apart, with so many decimals.
+fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
     let (sign, digits) = match whole.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", whole),
     };
-    let mut grouped = String::new();
+    let mut grouped = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
     }
-    let fraction = fraction.trim_end_matches('0');
-    let is_zero = fraction.is_empty() && digits == "0";
-    let sign = if is_zero { "" } else { sign };
-    match fraction {
-        "" => format!("{sign}{grouped}"),
-        _ => format!("{sign}{grouped}.{fraction}"),
-    }
+    grouped + fraction
 }
 
 fn count(n: usize) -> String {

@@ -1,6 +1,6 @@
 //! `heliograph readings SITE`: time series of one site.
 
-use super::{Client, count, local_time, number, parse_time, table};
+use super::{Client, chart::Style, count, local_time, number, panel::Panels, parse_time, table};
 use crate::access::explain;
 use heliograph_contract::v1;
 use heliograph_domain::{Timestamp, Violation, rollup::zone};
@@ -20,6 +20,10 @@ pub struct Options {
     pub to: String,
     pub step: v1::Step,
     pub aggregate: v1::Aggregate,
+    /// A chart of each series, drawn so.
+    pub charts: Option<Style>,
+    /// A table of each series.
+    pub has_tables: bool,
     /// At most so many rows of a series, the newest; the table says what it left out.
     pub rows_max: usize,
     /// One JSON object a line and point, with nothing left out or rounded: `site`, `device`,
@@ -39,6 +43,8 @@ impl Options {
             to: "now".into(),
             step: v1::Step::Unspecified,
             aggregate: v1::Aggregate::Unspecified,
+            charts: None,
+            has_tables: true,
             rows_max: 24,
             json: false,
         }
@@ -86,8 +92,8 @@ pub async fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let request = v1::GetSiteRequest { site_id: options.site.clone() };
-    let site = client.get_site(request).await.map_err(|s| explain(&s))?.into_inner().site;
-    let site = site.unwrap_or_default();
+    let found = client.get_site(request).await.map_err(|s| explain(&s))?.into_inner();
+    let site = found.site.unwrap_or_default();
     let zone = zone(&site.zone)?;
     let request = v1::QueryReadingsRequest {
         site_id: site.site_id.clone(),
@@ -99,11 +105,29 @@ pub async fn show(
         aggregate: options.aggregate.into(),
     };
     let range = (request.start_ms, request.end_ms);
+    if range.1 <= range.0 {
+        let want = format!("a time after --from, which is {:?}", options.from);
+        return Err(Violation::new("to", format_args!("{:?}", options.to), want).into());
+    }
     let response = client.query_readings(request).await.map_err(|s| explain(&s))?.into_inner();
     match options.json {
         true => print_json(&site, &response, out),
-        false => print_tables(&site, &zone, range, options, &response, out),
+        false => {
+            let newest = found.last_reading.and_then(|last| last.reading);
+            let page = Page { site: &site, zone: &zone, range, newest, options };
+            page.print(&response, out)
+        }
     }
+}
+
+/// What is printed for people, beside the series.
+struct Page<'a> {
+    site: &'a v1::SiteSummary,
+    zone: &'a TimeZone,
+    range: (i64, i64),
+    /// The newest reading of the site, in whatever series and range.
+    newest: Option<v1::Reading>,
+    options: &'a Options,
 }
 
 fn print_json(
@@ -128,37 +152,67 @@ fn print_json(
     Ok(())
 }
 
-fn print_tables(
-    site: &v1::SiteSummary,
-    zone: &TimeZone,
-    (start_ms, end_ms): (i64, i64),
-    options: &Options,
-    response: &v1::QueryReadingsResponse,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let shown = |ms| local_time(Timestamp::from_ms(ms), zone, "%Y-%m-%d %H:%M:%S");
-    let points: usize = response.series.iter().map(|s| s.ts_ms.len()).sum();
-    let name = match site.name.as_str() {
-        "" => site.site_id.clone(),
-        name => format!("{name} ({})", site.site_id),
-    };
-    writeln!(out, "{name} · {} · {} to {}", site.zone, shown(start_ms), shown(end_ms))?;
-    let (step, series) = (step_name(response.step()), response.series.len());
-    let aggregate = match response.step() {
-        v1::Step::Raw => String::new(),
-        _ => format!(" {}", aggregate_name(options.aggregate)),
-    };
-    writeln!(out, "step {step}{aggregate} · {series} series · {} points", count(points))?;
-    if points == 0 {
-        writeln!(out, "no readings in this range")?;
+impl Page<'_> {
+    fn print(
+        &self,
+        response: &v1::QueryReadingsResponse,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let Self { site, zone, range: (start_ms, end_ms), options, .. } = *self;
+        let shown = |ms| local_time(Timestamp::from_ms(ms), zone, "%Y-%m-%d %H:%M:%S");
+        let points: usize = response.series.iter().map(|s| s.ts_ms.len()).sum();
+        let name = match site.name.as_str() {
+            name if name.is_empty() || name == site.site_id => site.site_id.clone(),
+            name => format!("{name} ({})", site.site_id),
+        };
+        writeln!(out, "{name} · {} · {} to {}", site.zone, shown(start_ms), shown(end_ms))?;
+        let (step, series) = (step_name(response.step()), response.series.len());
+        let aggregate = match response.step() {
+            v1::Step::Raw => String::new(),
+            _ => format!(" {}", aggregate_name(options.aggregate)),
+        };
+        writeln!(out, "step {step}{aggregate} · {series} series · {} points", count(points))?;
+        if points == 0 {
+            writeln!(out, "no readings in this range; {}", self.where_to_look())?;
+        }
+        let step = response.step();
+        let interval_ms = i64::from(site.reading_interval_s) * 1_000;
+        for series in &response.series {
+            let points = series.ts_ms.len();
+            writeln!(out, "\n{} {} · {} points", series.device, series.metric, count(points))?;
+            if let Some(style) = options.charts {
+                let panels = Panels { start_ms, end_ms, step, interval_ms, zone, style };
+                panels.print(series, out)?;
+            }
+            if options.has_tables {
+                print_table(series, zone, step, options.rows_max, out)?;
+            }
+        }
+        if points > 0 && !options.has_tables {
+            writeln!(out, "\nrows: --table · every point: --json · fewer: --device, --metric")?;
+        }
+        Ok(())
     }
-    for series in &response.series {
-        print_series(series, zone, response.step(), options.rows_max, out)?;
+
+    /// What to do when there is nothing to see.
+    fn where_to_look(&self) -> String {
+        let id = &self.site.site_id;
+        let Some(newest) = &self.newest else {
+            return format!(
+                "{id} has sent none yet: its logger uploads them with the site's token"
+            );
+        };
+        let date = |ms| local_time(Timestamp::from_ms(ms), self.zone, "%Y-%m-%d");
+        let series = format!("{} {}", newest.device, newest.metric);
+        if (self.range.0..self.range.1).contains(&newest.ts_ms) {
+            return format!("{id} has others, such as {series}: try other --device and --metric");
+        }
+        let (day, after) = (date(newest.ts_ms), date(newest.ts_ms.saturating_add(86_400_000)));
+        format!("the newest of {id} is {series} of {day}: try --from {day} --to {after}")
     }
-    Ok(())
 }
 
-fn print_series(
+fn print_table(
     series: &v1::Series,
     zone: &TimeZone,
     step: v1::Step,
@@ -195,7 +249,6 @@ fn print_series(
         }
         rows.add_row(row);
     }
-    writeln!(out, "\n{} {} · {} points", series.device, series.metric, count(points))?;
     if left_out > 0 {
         let left_out = count(left_out);
         writeln!(
@@ -234,95 +287,5 @@ fn quality_name(quality: i32) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site() -> v1::SiteSummary {
-        v1::SiteSummary {
-            site_id: "s1".into(),
-            name: "屋上".into(),
-            zone: "Asia/Tokyo".into(),
-            ..Default::default()
-        }
-    }
-
-    fn response(qualities: Vec<i32>) -> v1::QueryReadingsResponse {
-        v1::QueryReadingsResponse {
-            step: v1::Step::Raw.into(),
-            series: vec![v1::Series {
-                device: "inv1".into(),
-                metric: "ac_power".into(),
-                unit: "W".into(),
-                ts_ms: vec![1_767_225_600_000, 1_767_225_660_000, 1_767_225_720_000],
-                values: vec![-1.5, 0.0, 12_345.678],
-                qualities,
-            }],
-        }
-    }
-
-    fn tables(response: &v1::QueryReadingsResponse, rows_max: usize) -> String {
-        let zone = TimeZone::get("Asia/Tokyo").unwrap();
-        let options = Options { rows_max, ..Options::of_site("s1") };
-        let range = (1_767_225_600_000, 1_767_225_900_000);
-        let mut out = Vec::new();
-        print_tables(&site(), &zone, range, &options, response, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_table_has_a_header_and_the_newest_row_last() {
-        let text = tables(&response(vec![1, 1, 1]), 2);
-        for words in [
-            "屋上 (s1) · Asia/Tokyo · 2026-01-01 09:00:00 to 2026-01-01 09:05:00",
-            "step raw · 1 series · 3 points",
-            "inv1 ac_power · 3 points",
-            "1 earlier points are not shown",
-            "value [W]",
-            "2026-01-01 09:02:00+09:00",
-            "12,345.7",
-        ] {
-            assert!(text.contains(words), "{words}\n{text}");
-        }
-        assert!(!text.contains("-1.5"), "the earliest row is left out\n{text}");
-        assert!(!text.contains("quality"), "all are good\n{text}");
-        assert!(text.find("09:01:00+").unwrap() < text.find("09:02:00+").unwrap());
-    }
-
-    #[test]
-    fn a_quality_that_is_not_good_is_shown() {
-        let text = tables(&response(vec![1, 3, 2]), 9);
-        assert!(text.contains("bad") && text.contains("suspect"), "{text}");
-    }
-
-    #[test]
-    fn nothing_is_said_to_be_nothing() {
-        let empty = v1::QueryReadingsResponse { step: v1::Step::Hour.into(), series: vec![] };
-        let text = tables(&empty, 9);
-        assert!(text.contains("step 1h avg · 0 series · 0 points"), "{text}");
-        assert!(text.contains("no readings in this range"), "{text}");
-    }
-
-    #[test]
-    fn json_has_every_point_unrounded() {
-        let mut out = Vec::new();
-        print_json(&site(), &response(vec![1, 3, 2]), &mut out).unwrap();
-        let lines: Vec<serde_json::Value> = String::from_utf8(out)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 3);
-        assert_eq!(lines[2]["value"], 12_345.678);
-        assert_eq!(lines[1]["quality"], "bad");
-        assert_eq!(lines[0]["ts"], "2026-01-01T00:00:00.000Z");
-    }
-
-    #[test]
-    fn steps_and_aggregates_have_names() {
-        assert_eq!(parse_step("1h"), Ok(v1::Step::Hour));
-        assert!(parse_step("2h").is_err());
-        assert_eq!(parse_aggregate("max"), Ok(v1::Aggregate::Max));
-        assert!(parse_aggregate("unspecified").is_err());
-        assert!(parse_aggregate("median").is_err());
-    }
-}
+#[path = "readings_tests.rs"]
+mod tests;

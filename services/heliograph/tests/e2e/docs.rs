@@ -55,9 +55,8 @@ fn the_commands_of_the_readme_are_those_of_the_program() -> anyhow::Result<()> {
     let table: String = readme.lines().filter(|l| l.starts_with("| `heliograph ")).collect();
     let commands = help
         .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| line.starts_with("  "))
+        .take_while(|line| *line != "Options:")
+        .filter(|line| line.starts_with("  "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|command| *command != "help");
     let mut count = 0;

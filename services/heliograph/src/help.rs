@@ -1,0 +1,56 @@
+//! The overview that `heliograph --help` gives: the commands in groups, as one meets them.
+//!
+//! Invariant: every command is in one group (a test says which is not). Names and summaries are
+//! those of the commands themselves; a command of [`GROUPS`] that does not exist is passed over.
+
+use clap::Command;
+use std::fmt::Write;
+
+/// Wider help is harder to read, however wide the terminal.
+const COLUMNS_MAX: usize = 100;
+
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Run it", &["up", "config", "doctor"]),
+    ("Sites, and who may do what", &["site", "tenant", "token"]),
+    ("Look", &["sites", "readings", "dead-letters"]),
+    ("Try and check", &["simulate", "audit", "lag"]),
+    ("Run it as separate services, and repair", &["migrate", "store", "rebuild"]),
+];
+/// What belongs to the program and not to its work.
+const LAST: (&str, &[&str]) = ("This program", &["completions", "help"]);
+
+/// `command` with its overview.
+pub fn with_overview(command: Command) -> Command {
+    let template = template(&command);
+    command.max_term_width(COLUMNS_MAX).help_template(template)
+}
+
+fn template(command: &Command) -> String {
+    let header = command.get_styles().get_header();
+    let literal = command.get_styles().get_literal();
+    let mut text = "{about}\n\n{usage-heading} {usage}\n".to_owned();
+    for (title, names) in GROUPS.iter().chain([&LAST]) {
+        let members: Vec<(&str, String)> =
+            names.iter().filter_map(|name| Some((*name, summary(command, name)?))).collect();
+        if members.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n{header}{title}:{header:#}");
+        for (name, summary) in members {
+            let _ = writeln!(text, "  {literal}{name:<13}{literal:#} {summary}");
+        }
+    }
+    let _ = write!(text, "\n{header}Options:{header:#}\n{{options}}{{after-help}}");
+    text
+}
+
+fn summary(command: &Command, name: &str) -> Option<String> {
+    match name {
+        // clap adds this one when it parses.
+        "help" => Some("Print this message, or the help of a command".to_owned()),
+        _ => Some(command.find_subcommand(name)?.get_about()?.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
