@@ -16,7 +16,7 @@ use heliograph_service::Shutdown;
 use heliograph_store::{StoreConfig, connect};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
@@ -29,17 +29,17 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Where the services are.
 #[derive(Debug, Clone, Args)]
 pub struct AccessArgs {
-    /// Directory of an installation on this machine, whether `heliograph up` runs there or not.
-    #[arg(long, default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
+    /// Directory of an installation on this machine, whether `heliograph up` runs there or not
+    #[arg(long, value_name = "DIR", default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
     pub data_dir: PathBuf,
-    /// Address of a query service elsewhere, such as http://host:7071; wants --token.
-    #[arg(long, env = "HELIOGRAPH_QUERY", requires = "token")]
+    /// Address of a query service elsewhere, such as http://host:7071; wants --token
+    #[arg(long, value_name = "URL", env = "HELIOGRAPH_QUERY", requires = "token")]
     pub query: Option<String>,
-    /// API token for --query.
+    /// API token for --query
     #[arg(long, env = "HELIOGRAPH_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Address of ClickHouse's HTTP interface, for commands that read it beside --query.
-    #[arg(long, env = "HELIOGRAPH_CLICKHOUSE")]
+    /// Address of ClickHouse's HTTP interface, for commands that read it beside --query
+    #[arg(long, value_name = "URL", env = "HELIOGRAPH_CLICKHOUSE")]
     pub clickhouse: Option<String>,
 }
 
@@ -79,7 +79,9 @@ impl Access {
     /// When there is nothing to find and nothing to start; says how to begin.
     pub async fn open(args: &AccessArgs) -> anyhow::Result<Self> {
         if let (Some(query), Some(token)) = (&args.query, &args.token) {
-            let channel = dial(query).await.with_context(|| format!("cannot reach {query}"))?;
+            let channel = dial(query).await.with_context(|| {
+                format!("--query {query}: no query service there; want http://HOST:PORT of one")
+            })?;
             let url = args.clickhouse.clone();
             let store = url.map_or_else(StoreConfig::default, store_at);
             return Self::over(channel, token, store, None);
@@ -154,9 +156,30 @@ impl Access {
     }
 }
 
-/// What a refused call says, for people.
+/// What a refused call says, for people, and what to do about it.
 pub fn explain(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("{} ({:?})", status.message(), status.code())
+    let (code, message) = (status.code(), status.message());
+    let advice = match code {
+        Code::NotFound => "; `heliograph sites` lists those that you may see",
+        Code::Unauthenticated => {
+            "; --token (or HELIOGRAPH_TOKEN) wants an API token, which begins with hg_api_; a \
+             site's own token is for uploads"
+        }
+        Code::PermissionDenied => "; this needs another API token in --token",
+        Code::Unavailable => "; is it running? `heliograph up` says so in its terminal",
+        Code::DeadlineExceeded => "; ask for less: a shorter range, a longer step, fewer series",
+        // What is not gRPC answers in other words.
+        Code::Internal | Code::Unknown if is_of_transport(message) => {
+            "; is --query the address of a query service? Of `heliograph up` it is the second of \
+             the three ports"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("{message} ({code:?}){advice}")
+}
+
+fn is_of_transport(message: &str) -> bool {
+    ["transport error", "protocol error", "compression flag"].iter().any(|w| message.contains(w))
 }
 
 fn store_at(url: String) -> StoreConfig {

@@ -6,7 +6,7 @@
 use crate::{endpoint::Endpoint, operator};
 use anyhow::Context;
 use heliograph_log::{
-    Log,
+    Log, LogError,
     local::{LocalConfig, LocalLog},
     topics,
 };
@@ -29,9 +29,15 @@ impl Installation {
     /// When another process has it open, or the engine's library is missing; both say what to do.
     pub async fn open(data_dir: &Path, clickhouse: SocketAddr) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir)
-            .with_context(|| format!("create {}", data_dir.display()))?;
+            .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
         let config = LocalConfig { dir: data_dir.join("log"), ..LocalConfig::default() };
-        let log = LocalLog::open(config)?;
+        let log = LocalLog::open(config).map_err(|error| match error {
+            LogError::Locked { .. } => anyhow::Error::from(error).context(
+                "this installation is in use; if that is `heliograph up`, leave it running and \
+                 use it, or stop it first, or name another directory with --data-dir",
+            ),
+            other => other.into(),
+        })?;
         log.ensure_topics(&topics::declared()?).await?;
         let embedded = EmbeddedStore::start(EmbeddedConfig {
             path: data_dir.join("store"),

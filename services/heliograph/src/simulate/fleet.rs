@@ -146,7 +146,11 @@ impl Fleet {
             .into_iter()
             .map(|spec| {
                 let token = config.tokens.get(&spec.id).cloned().with_context(|| {
-                    format!("no upload token for site {}: register it first", spec.id)
+                    format!(
+                        "no upload token for site {}: `heliograph site samples --sites N` writes \
+                         it, for as many sites as --sites says here",
+                        spec.id
+                    )
                 })?;
                 let logger = Mutex::new(Logger::new(spec.id.clone(), QUEUE_MAX));
                 let series = files[spec.file].1.clone();

@@ -85,6 +85,9 @@ pub fn end_text(s: &FleetSummary) -> String {
     if c.readings_rejected > 0 {
         text += &format!("  {} readings rejected\n", c.readings_rejected);
     }
+    if c.uploads_sent > 0 && c.uploads_sent == c.uploads_not_sent {
+        text += "  nothing reached the gateway: is `heliograph up` running, is --gateway right?\n";
+    }
     for site in &s.sites {
         text += &format!("  {:<24} {:>10} readings  {}\n", site.site, site.readings, site.checksum);
     }

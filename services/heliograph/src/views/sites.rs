@@ -47,9 +47,13 @@ pub async fn show(
             false => drop(rows.add_row(row(&response, now))),
         }
     }
-    if !json {
+    if !json && total == 0 {
+        let first = "heliograph site add roof-7 --tenant acme --zone Asia/Tokyo";
+        writeln!(out, "no sites yet: register one, as with `{first}`")?;
+    } else if !json {
         writeln!(out, "{rows}")?;
-        writeln!(out, "{total} sites; last 24 h: share of the declared readings that are there")?;
+        let sites = if total == 1 { "site" } else { "sites" };
+        writeln!(out, "{total} {sites}; last 24 h: share of the declared readings that are there")?;
     }
     Ok(())
 }

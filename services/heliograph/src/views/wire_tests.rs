@@ -141,5 +141,6 @@ async fn options_reach_the_service_in_its_own_words() {
 async fn a_refusal_is_told_in_words() {
     let (client, _guard) = client(&Fake::default(), "wrong").await;
     let error = sites::show(&client, NOW, false, &mut Vec::new()).await.unwrap_err();
-    assert_eq!(error.to_string(), "the token is not known (Unauthenticated)");
+    let text = error.to_string();
+    assert!(text.starts_with("the token is not known (Unauthenticated); --token"), "{text}");
 }
