@@ -3,7 +3,10 @@
 //! Invariant: every command is in one group (a test says which is not). Names and summaries are
 //! those of the commands themselves; a command of [`GROUPS`] that does not exist is passed over.
 
-use clap::Command;
+use clap::{
+    Command,
+    builder::{Resettable, StyledStr},
+};
 use std::fmt::Write;
 
 /// Wider help is harder to read, however wide the terminal.
@@ -19,10 +22,28 @@ const GROUPS: [(&str, &[&str]); 5] = [
 /// What belongs to the program and not to its work.
 const LAST: (&str, &[&str]) = ("This program", &["completions", "help"]);
 
+/// Of the other commands: what they are for stands below the summary.
+const COMMAND_TEMPLATE: &str =
+    "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
 /// `command` with its overview.
 pub fn with_overview(command: Command) -> Command {
     let template = template(&command);
-    command.max_term_width(COLUMNS_MAX).help_template(template)
+    command.max_term_width(COLUMNS_MAX).mut_subcommands(compact).help_template(template)
+}
+
+/// One help for `-h` and `--help`. clap's long one, which it takes for every command that is
+/// described in more than one line, spreads each option over three.
+fn compact(command: Command) -> Command {
+    let text = |styled: Option<&StyledStr>| styled.map(ToString::to_string).unwrap_or_default();
+    let (about, long) = (text(command.get_about()), text(command.get_long_about()));
+    let details = long.strip_prefix(&about).unwrap_or(&long).trim_start_matches('.').trim();
+    let command = command.mut_subcommands(compact).long_about(Resettable::Reset);
+    match (details, command.has_subcommands()) {
+        ("", true) => command,
+        ("", false) => command.help_template(COMMAND_TEMPLATE),
+        (details, _) => command.before_help(details.to_owned()).help_template(COMMAND_TEMPLATE),
+    }
 }
 
 fn template(command: &Command) -> String {

@@ -2,7 +2,7 @@
 //!
 //! It reads only. What is appended goes through the services' own calls.
 
-use crate::access::Authorized;
+use crate::access::{Authorized, explain};
 use async_trait::async_trait;
 use heliograph_contract::v1::{
     ListOffsetsRequest, LogRecord, PartitionOffsets, ReadLogRequest,
@@ -93,5 +93,5 @@ fn from_wire(tp: &TopicPartition, record: LogRecord) -> Record {
 }
 
 fn error(status: tonic::Status) -> LogError {
-    LogError::Unavailable(status.to_string())
+    LogError::Unavailable(explain(&status).to_string())
 }

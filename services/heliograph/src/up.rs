@@ -53,7 +53,7 @@ pub async fn run(args: UpArgs, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
     let [gateway, query, clickhouse] = ports(args.port_base)?;
     config.gateway.listen = gateway;
     config.query.listen = query;
-    let installation = Installation::open(&args.data_dir, clickhouse).await?;
+    let installation = Installation::open(&args.data_dir, clickhouse).await.map_err(advise)?;
     let outcome = serve(&args, config, &installation, shutdown).await;
     installation.close().await?;
     outcome.map(|()| ExitCode::SUCCESS).map_err(advise)

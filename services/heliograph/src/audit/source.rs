@@ -1,6 +1,6 @@
 //! Where the audit reads the log: `AdminService` over gRPC, or a list in a test.
 
-use crate::access::Authorized;
+use crate::access::{Authorized, explain};
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use heliograph_contract::v1::{
@@ -35,7 +35,7 @@ pub struct GrpcLog(pub AdminServiceClient<Authorized>);
 impl LogSource for GrpcLog {
     async fn offsets(&self, topic: &str, group: &str) -> anyhow::Result<Vec<PartitionOffsets>> {
         let request = ListOffsetsRequest { topic: topic.to_owned(), group: group.to_owned() };
-        let answer = self.0.clone().list_offsets(request).await;
+        let answer = self.0.clone().list_offsets(request).await.map_err(|s| explain(&s));
         Ok(answer.with_context(|| format!("offsets of {topic}"))?.into_inner().partitions)
     }
 

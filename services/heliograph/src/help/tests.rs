@@ -142,6 +142,18 @@ fn no_help_is_too_wide() {
 }
 
 #[test]
+fn what_a_command_is_for_stands_in_its_help_and_each_option_on_a_line() {
+    for flag in ["-h", "--help"] {
+        let asked = command().try_get_matches_from(["heliograph", "readings", flag]);
+        let help = asked.unwrap_err().to_string();
+        let (before, options) = help.split_once("Options:\n").unwrap();
+        assert!(before.contains("no line crosses a gap"), "{help}");
+        let listed = options.lines().take_while(|line| !line.is_empty());
+        assert!(listed.filter(|line| line.trim_start().starts_with("--")).count() > 10, "{help}");
+    }
+}
+
+#[test]
 fn every_command_is_in_one_group_of_the_overview() {
     let grouped: Vec<&str> =
         GROUPS.iter().chain([&LAST]).flat_map(|(_, names)| names.iter().copied()).collect();

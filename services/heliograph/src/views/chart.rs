@@ -139,7 +139,7 @@ pub fn draw(chart: &Chart, style: Style) -> Vec<String> {
 /// are equally wide.
 fn value_labels(axis: &ValueAxis, style: Style, unit: &str) -> Vec<String> {
     let labels = axis.labels();
-    let width = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+    let width = labels.iter().map(|(_, l)| l.chars().count()).max().unwrap_or(0);
     let unit = match unit {
         unit if unit.is_empty() || width + unit.chars().count() > style.columns / 3 => "".into(),
         unit => format!(" {unit}"),
@@ -147,8 +147,8 @@ fn value_labels(axis: &ValueAxis, style: Style, unit: &str) -> Vec<String> {
     let [side, tick, ..] = style.frame();
     let dots_down = style.rows * style.dots().1;
     let mut rows = vec![(String::new(), side); style.rows];
-    for (i, label) in labels.into_iter().enumerate() {
-        let dot = dot_of(i as f64 / axis.steps as f64, dots_down);
+    for (place, label) in labels {
+        let dot = dot_of(place, dots_down);
         rows[dot / style.dots().1] = (label + &unit, tick);
     }
     let width = width + unit.chars().count();

@@ -13,6 +13,8 @@ const VALUE_MIN: f64 = 1e-280;
 const ROUNDING: f64 = 1e-9;
 /// A smaller range, relative to the values, is rounding: the values are drawn as equal.
 const RANGE_MIN: f64 = 1e-12;
+/// Of a step; see [`ValueAxis::between`].
+const FAR_STEPS: f64 = 0.5;
 /// From here on numbers are written with an exponent.
 const PLAIN_MAX: f64 = 1e9;
 const PLAIN_MIN: f64 = 1e-6;
@@ -22,12 +24,15 @@ const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// Round values from `first` to `first + steps`, in units of `step`.
+/// From `low` to `high`, with labels at round values: `first` and the `steps` after it, in units of
+/// `step`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueAxis {
+    low: f64,
+    high: f64,
     first: f64,
     step: f64,
-    pub steps: usize,
+    steps: usize,
 }
 
 impl ValueAxis {
@@ -51,20 +56,35 @@ impl ValueAxis {
                 let (first, last) =
                     ((min / step + ROUNDING).floor(), (max / step - ROUNDING).ceil());
                 if last - first <= steps_max {
-                    return Self { first, step, steps: (last - first).max(1.0) as usize };
+                    return Self::between((min, max), (first, last.max(first + 1.0)), step);
                 }
             }
             decade *= 10.0;
         }
     }
 
-    /// Where a value lies: 0 at the bottom, 1 at the top; outside of it the nearer end.
-    pub fn place(&self, value: f64) -> f64 {
-        ((tame(value) / self.step - self.first) / self.steps as f64).clamp(0.0, 1.0)
+    /// An end whose label lies farther than half a step from all values would be an empty row: the
+    /// axis then ends where the values do.
+    fn between((min, max): (f64, f64), (first, last): (f64, f64), step: f64) -> Self {
+        let (is_low_far, is_high_far) =
+            (min / step - first > FAR_STEPS, last - max / step > FAR_STEPS);
+        let steps = (last - first) as usize - usize::from(is_low_far) - usize::from(is_high_far);
+        Self {
+            low: if is_low_far { min } else { first * step },
+            high: if is_high_far { max } else { last * step },
+            first: first + f64::from(u8::from(is_low_far)),
+            step,
+            steps,
+        }
     }
 
-    /// The labels, from the bottom up.
-    pub fn labels(&self) -> Vec<String> {
+    /// Where a value lies: 0 at the bottom, 1 at the top; outside of it the nearer end.
+    pub fn place(&self, value: f64) -> f64 {
+        ((tame(value) - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+
+    /// The labels and their places, from the bottom up; at least one.
+    pub fn labels(&self) -> Vec<(f64, String)> {
         let value = |i: usize| (self.first + i as f64) * self.step;
         let magnitude = value(0).abs().max(value(self.steps).abs());
         // Of 0.25 the 5 is told too.
@@ -79,7 +99,7 @@ impl ValueAxis {
             }
             v => super::grouped(v, (-finest).clamp(0, 15) as usize),
         };
-        (0..=self.steps).map(label).collect()
+        (0..=self.steps).map(|i| (self.place(value(i)), label(i))).collect()
     }
 }
 
@@ -197,16 +217,17 @@ mod tests {
 
     #[test]
     fn values_get_few_round_labels() {
-        let rows: [(&str, f64, f64, &[&str]); 12] = [
-            ("a plant's day", 0.0, 49_320.0, &["0", "20,000", "40,000", "60,000"]),
+        let rows: [(&str, f64, f64, &[&str]); 13] = [
+            ("a plant's day", 0.0, 49_320.0, &["0", "20,000", "40,000"]),
+            ("a little below zero at night", -2.1, 714.0, &["0", "250", "500", "750"]),
             ("a grid's voltage", 229.1, 232.8, &["229", "230", "231", "232", "233"]),
-            ("both sides of zero", -3.2, 11.9, &["-5", "0", "5", "10", "15"]),
+            ("both sides of zero", -3.2, 11.9, &["-5", "0", "5", "10"]),
             ("all below", -11.0, -9.2, &["-11.0", "-10.5", "-10.0", "-9.5", "-9.0"]),
             ("a constant", 5.0, 5.0, &["0", "2.5", "5.0", "7.5", "10.0"]),
             ("a negative constant", -20.0, -20.0, &["-40", "-30", "-20", "-10", "0"]),
             ("always zero", 0.0, 0.0, &["-1.0", "-0.5", "0", "0.5", "1.0"]),
             ("a share", 0.0, 1.0, &["0", "0.25", "0.50", "0.75", "1.00"]),
-            ("small", 0.0012, 0.0031, &["0.001", "0.002", "0.003", "0.004"]),
+            ("small", 0.0012, 0.0031, &["0.001", "0.002", "0.003"]),
             ("tiny", 0.0, 3e-9, &["0", "1e-9", "2e-9", "3e-9"]),
             (
                 "a counter",
@@ -224,7 +245,8 @@ mod tests {
         ];
         for (name, min, max, want) in rows {
             let axis = ValueAxis::around(min, max, 4);
-            assert_eq!(axis.labels(), want, "{name}");
+            let labels: Vec<String> = axis.labels().into_iter().map(|(_, label)| label).collect();
+            assert_eq!(labels, want, "{name}");
             assert!(axis.place(min) <= axis.place(max), "{name}");
         }
     }
