@@ -8,6 +8,7 @@
 pub mod compression;
 pub mod dead_letter;
 pub mod json;
+pub mod line;
 pub mod protobuf;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -105,9 +106,16 @@ pub enum AsSent<'a> {
     /// An encoded `SentReading`; base64 in JSON.
     #[serde(serialize_with = "base64")]
     Protobuf(Bytes),
+    /// A line of line protocol.
+    Text(&'a str),
+    /// A line that is not UTF-8.
+    Line {
+        #[serde(rename = "base64", serialize_with = "base64")]
+        bytes: &'a [u8],
+    },
 }
 
-fn base64<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+fn base64<S: Serializer>(bytes: &impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&STANDARD.encode(bytes))
 }
 
