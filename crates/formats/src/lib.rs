@@ -26,6 +26,17 @@ pub enum Format {
     Json,
     /// `heliograph.v1.UploadRequest`.
     Protobuf,
+    /// InfluxDB's, its times in this unit.
+    LineProtocol(line::Precision),
+}
+
+/// Why a body was refused as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refused {
+    /// Every rule that it breaks, at least one.
+    Malformed(Vec<Violation>),
+    /// It brings more at once than is taken; its parts, sent one by one, would be taken.
+    TooMany(Violation),
 }
 
 impl Format {
@@ -35,6 +46,7 @@ impl Format {
             // As the first ones were written.
             Self::Json => "",
             Self::Protobuf => "application/protobuf",
+            Self::LineProtocol(precision) => precision.media_type(),
         }
     }
 
@@ -51,19 +63,26 @@ impl Format {
     }
 }
 
-/// Reads an upload; at most `readings_max` readings.
+/// Reads an upload of `own_site`; at most `readings_max` readings.
 ///
 /// # Errors
-/// Every rule that the body as a whole breaks, at least one.
-pub fn decode(
+/// [`Refused`].
+pub fn decode<'a>(
     format: Format,
-    body: &Bytes,
+    body: &'a Bytes,
+    own_site: &SiteId,
     received_at: Timestamp,
     readings_max: usize,
-) -> Result<Decoded<'_>, Vec<Violation>> {
+) -> Result<Decoded<'a>, Refused> {
     match format {
-        Format::Json => json::decode(body, received_at, readings_max),
-        Format::Protobuf => protobuf::decode(body, received_at, readings_max),
+        Format::Json => json::decode(body, received_at, readings_max).map_err(Refused::Malformed),
+        Format::Protobuf => {
+            protobuf::decode(body, received_at, readings_max).map_err(Refused::Malformed)
+        }
+        Format::LineProtocol(precision) => {
+            let context = line::Context { precision, received_at, readings_max, own_site };
+            line::decode(body, &context).map_err(Refused::TooMany)
+        }
     }
 }
 

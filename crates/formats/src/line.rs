@@ -119,8 +119,15 @@ impl Precision {
     }
 
     /// The format of lines in a dead letter: all that it takes to read them again.
-    pub fn media_type(self) -> String {
-        format!("text/plain; format=line-protocol; precision={}", self.as_str())
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Ns => "text/plain; format=line-protocol; precision=ns",
+            Self::Us => "text/plain; format=line-protocol; precision=us",
+            Self::Ms => "text/plain; format=line-protocol; precision=ms",
+            Self::S => "text/plain; format=line-protocol; precision=s",
+            Self::M => "text/plain; format=line-protocol; precision=m",
+            Self::H => "text/plain; format=line-protocol; precision=h",
+        }
     }
 
     /// The precision of a format that [`Self::media_type`] wrote.

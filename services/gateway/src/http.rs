@@ -6,6 +6,7 @@
 
 use crate::{
     accept::Answer,
+    influx,
     pipeline::{self, Gateway},
     problem::Problem,
 };
@@ -28,18 +29,19 @@ pub const UPLOADS_PATH: &str = "/v1/uploads";
 pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
     Router::new()
         .route(UPLOADS_PATH, post(upload))
-        .with_state(gateway)
+        .with_state(gateway.clone())
+        .merge(influx::routes(gateway, readiness.clone()))
         .merge(health::routes(readiness))
         .fallback(|| async { Problem::NotFound })
 }
 
 async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match pipeline::upload(&gateway, request).await {
-        Ok((Format::Json, answer)) => Json(answer).into_response(),
         Ok((Format::Protobuf, answer)) => {
             let answer = v1::UploadResponse::from(answer).encode_to_vec();
             ([(header::CONTENT_TYPE, "application/protobuf")], answer).into_response()
         }
+        Ok((Format::Json | Format::LineProtocol(_), answer)) => Json(answer).into_response(),
         Err(problem) => problem.into_response(),
     }
 }

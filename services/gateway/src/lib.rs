@@ -5,15 +5,16 @@
 //! never looks at ClickHouse or at alerts, so that no fault of theirs can reach the sites.
 //!
 //! In the order of the flow: `http` (routes) → `receive` (limits, a whole body) → `accept` (who
-//! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view). `problem` is what is
-//! answered instead. `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the
-//! door was.
+//! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view).
+//! `problem` is what is answered instead; `influx` is InfluxDB's API, with answers of its own.
+//! `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the door was.
 
 mod accept;
 mod app;
 mod config;
 mod door;
 mod http;
+mod influx;
 mod pipeline;
 mod problem;
 mod receive;

@@ -18,7 +18,7 @@ use futures::future::{try_join, try_join_all};
 use heliograph_domain::{
     SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter,
 };
-use heliograph_formats::Format;
+use heliograph_formats::{Format, Refused, decode};
 use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
 use std::{
     sync::Arc,
@@ -115,8 +115,12 @@ impl Gateway {
         body: &Bytes,
     ) -> Result<Answer, Problem> {
         let received_at = now();
-        let decoded = heliograph_formats::decode(format, body, received_at, self.readings_max)
-            .map_err(Problem::Malformed)?;
+        let decoded = decode(format, body, &sender.site, received_at, self.readings_max).map_err(
+            |refused| match refused {
+                Refused::Malformed(violations) => Problem::Malformed(violations),
+                Refused::TooMany(violation) => Problem::TooLarge(violation),
+            },
+        )?;
         let to = self.partition_of(&sender.site);
         let taken = accept::take(format, decoded, sender, to, &self.instance, received_at)?;
         self.check_sizes(&taken)?;

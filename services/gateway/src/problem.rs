@@ -85,7 +85,7 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
+    pub fn detail(&self) -> String {
         match self {
             Self::Malformed(all) => {
                 let all: Vec<String> = all.iter().map(Violation::to_string).collect();
@@ -100,7 +100,9 @@ impl Problem {
                     .to_owned()
             }
             Self::SlowBody => "nothing was stored; send the whole body without pauses".to_owned(),
-            Self::NotFound => "uploads go to POST /v1/uploads".to_owned(),
+            Self::NotFound => {
+                "uploads go to POST /v1/uploads, line protocol to POST /api/v2/write".to_owned()
+            }
             Self::Unavailable { why, retry_after_secs } => {
                 format!("{why}; send the same again after {retry_after_secs} s")
             }

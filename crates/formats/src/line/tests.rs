@@ -120,7 +120,7 @@ fn a_precision_has_the_names_of_every_version() {
         for name in names.split(' ') {
             assert_eq!(Precision::parse(name), Ok(want), "{name}");
         }
-        assert_eq!(Precision::of_media_type(&want.media_type()), Some(want));
+        assert_eq!(Precision::of_media_type(want.media_type()), Some(want));
     }
     for wrong in ["", "NS", "d", "minute", "1s"] {
         assert_eq!(Precision::parse(wrong).unwrap_err().field, "precision", "{wrong}");
