@@ -5,15 +5,18 @@
 //! [`again`] puts before the same rules as the upload that it came in. What it is not: it decides
 //! nothing about who may send or where it goes.
 
-use crate::{Decoded, Format, RejectedReading, decode};
+use crate::{Checked, Format, Refused, RejectedReading, decode};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use heliograph_domain::{
-    Reading, Timestamp, Violation,
+    Reading, SiteId, Timestamp, Violation,
     upload::{self, Rejected},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+/// The gateway took no more in one body.
+const READINGS_OF_AN_ITEM_MAX: usize = 1_000_000;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -25,7 +28,7 @@ struct Written<'a> {
 }
 
 /// A rejected reading as it stands in a dead letter.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Deserialize)]
 struct Item<'a> {
     index: usize,
     field: String,
@@ -33,13 +36,6 @@ struct Item<'a> {
     want: String,
     #[serde(borrow)]
     reading: &'a RawValue,
-}
-
-impl Item<'_> {
-    fn rejected(self) -> Rejected {
-        let Self { index, field, got, want, .. } = self;
-        Rejected { index, violation: Violation { field, got, want } }
-    }
 }
 
 /// JSON arrays of the rejected readings, each of at most `bytes_max` or of one reading.
@@ -77,14 +73,17 @@ pub struct Again {
     pub rejected: Vec<Rejected>,
 }
 
-/// Puts rejected readings before the rules again: first as if at `received_at`, when they came, so
-/// that what had no time of its own gets the same; then, what was ahead of its time, at `now`.
+/// Puts rejected readings of `site` before the rules again: first as if at `received_at`, when they
+/// came, so that what had no time of its own gets the same; then, what was ahead of its time, at
+/// `now`. A line of line protocol is taken when nothing of it is rejected any more: its good fields
+/// were taken when it came.
 ///
 /// # Errors
 /// A [`Violation`] of `value` or `format` when this is no dead letter of the gateway's.
 pub fn again(
     format: &str,
     value: &[u8],
+    site: &SiteId,
     received_at: Timestamp,
     now: Timestamp,
 ) -> Result<Again, Violation> {
@@ -94,60 +93,81 @@ pub fn again(
     let text = std::str::from_utf8(value).map_err(|e| not_ours(&e))?;
     let items: Vec<Item<'_>> = serde_json::from_str(text).map_err(|e| not_ours(&e))?;
     let format = Format::of_dead_letter(format)?;
-    let (outdone, items): (Vec<_>, Vec<_>) =
-        items.into_iter().partition(|item| item.want == upload::WANT_ONE_VALUE);
-    let (then, still) = judged(format, &items, received_at)?;
-    let (since, still) = judged(format, &still, now)?;
+    let (mut readings, mut rejected) = (Vec::new(), Vec::new());
+    for item in items {
+        let Item { index, field, got, want, reading } = item;
+        // Another value of the same upload was taken instead.
+        if want == upload::WANT_ONE_VALUE {
+            rejected.push(Rejected { index, violation: Violation { field, got, want } });
+            continue;
+        }
+        let body = body(format, reading)?;
+        let judged = judged(format, &body, site, received_at);
+        match judged.or_else(|_| self::judged(format, &body, site, now)) {
+            Ok(good) => readings.extend(good),
+            Err(violation) => rejected.push(Rejected { index, violation }),
+        }
+    }
     // The later of two values for one reading counts, as in one upload.
-    let readings = then.into_iter().chain(since).enumerate().collect();
-    let (readings, _) = upload::last_of_each(readings);
-    let mut rejected: Vec<Rejected> =
-        outdone.into_iter().chain(still).map(Item::rejected).collect();
-    rejected.sort_by_key(|r| r.index);
+    let (readings, _) = upload::last_of_each(readings.into_iter().enumerate().collect());
     Ok(Again { readings, rejected })
 }
 
-/// The readings that pass the rules, and the items that do not, with why.
-fn judged<'a>(
+/// The readings of one item, if nothing of it breaks a rule.
+fn judged(
     format: Format,
-    items: &[Item<'a>],
+    body: &Bytes,
+    site: &SiteId,
     at: Timestamp,
-) -> Result<(Vec<Reading>, Vec<Item<'a>>), Violation> {
-    let body = body(format, items)?;
-    let Decoded { checked, .. } = decode(format, &body, at, usize::MAX).map_err(|all| {
-        let first = all.into_iter().next();
-        first.unwrap_or_else(|| Violation::new("value", "readings", "sound ones"))
-    })?;
-    let still = |RejectedReading { rejected: Rejected { index, violation }, .. }| {
-        let Violation { field, got, want } = violation;
-        items.get(index).map(|item| Item { field, got, want, ..item.clone() })
-    };
-    Ok((checked.readings, checked.rejected.into_iter().filter_map(still).collect()))
+) -> Result<Vec<Reading>, Violation> {
+    let unsound = || Violation::new("reading", "nothing", "a reading");
+    let Checked { readings, rejected, .. } =
+        match decode(format, body, site, at, READINGS_OF_AN_ITEM_MAX) {
+            Ok(decoded) => decoded.checked,
+            Err(Refused::TooMany(violation)) => return Err(violation),
+            Err(Refused::Malformed(all)) => {
+                return Err(all.into_iter().next().unwrap_or_else(unsound));
+            }
+        };
+    match rejected.into_iter().next() {
+        None => Ok(readings),
+        Some(first) => Err(first.rejected.violation),
+    }
 }
 
-/// The readings as one upload of their format.
-fn body(format: Format, items: &[Item<'_>]) -> Result<Bytes, Violation> {
+/// An item as an upload of its own.
+fn body(format: Format, reading: &RawValue) -> Result<Bytes, Violation> {
+    let wrong = |want| Violation::new("reading", reading.get(), want);
+    let of_base64 = |text: &str, want| STANDARD.decode(text).map_err(|_| wrong(want));
     match format {
-        Format::Json => {
-            let readings: Vec<&str> = items.iter().map(|item| item.reading.get()).collect();
-            Ok(format!("{{\"readings\":[{}]}}", readings.join(",")).into())
-        }
+        Format::Json => Ok(format!("{{\"readings\":[{}]}}", reading.get()).into()),
         Format::Protobuf => {
-            let decoded = |item: &Item<'_>| {
-                let wrong =
-                    || Violation::new("reading", item.reading.get(), "a SentReading in base64");
-                let text: String = serde_json::from_str(item.reading.get()).map_err(|_| wrong())?;
-                STANDARD.decode(text).map(Bytes::from).map_err(|_| wrong())
-            };
-            let readings = items.iter().map(decoded).collect::<Result<Vec<_>, _>>()?;
-            Ok(crate::protobuf::upload_of(&readings))
+            const WANT: &str = "a SentReading in base64";
+            let text: String = serde_json::from_str(reading.get()).map_err(|_| wrong(WANT))?;
+            Ok(crate::protobuf::upload_of(of_base64(&text, WANT)?.into()))
+        }
+        Format::LineProtocol(_) => {
+            const WANT: &str = "a line as text, or as {\"base64\": …}";
+            match serde_json::from_str(reading.get()).map_err(|_| wrong(WANT))? {
+                Sent::Text(line) => Ok(line.into()),
+                Sent::Line { base64 } => Ok(of_base64(&base64, WANT)?.into()),
+            }
         }
     }
+}
+
+/// A line as [`AsSent`](crate::AsSent) writes it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sent {
+    Text(String),
+    Line { base64: String },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::Precision;
 
     /// 2026-01-01T00:00:00Z.
     const THEN: Timestamp = Timestamp::from_secs(1_767_225_600);
@@ -159,10 +179,12 @@ mod tests {
 
     /// What an upload that came at [`THEN`] leaves in its dead letters, read again a week later.
     fn a_week_later(format: Format, body: &Bytes) -> Again {
-        let checked = decode(format, body, THEN, 100).unwrap().checked;
+        let site = SiteId::parse("s1").unwrap();
+        let checked = decode(format, body, &site, THEN, 100).unwrap().checked;
         let letters = encode(&checked.rejected, usize::MAX);
         let [letter] = &letters[..] else { panic!("{letters:?}") };
-        again(format.in_dead_letters(), letter, THEN, THEN.plus_ms(WEEK_MS)).unwrap()
+        let now = THEN.plus_ms(WEEK_MS);
+        again(format.in_dead_letters(), letter, &site, THEN, now).unwrap()
     }
 
     #[test]
@@ -222,14 +244,31 @@ mod tests {
             ),
         ];
         for (format, value, field) in rows {
-            let got = again(format, value.as_bytes(), THEN, THEN).unwrap_err();
+            let site = SiteId::parse("s1").unwrap();
+            let got = again(format, value.as_bytes(), &site, THEN, THEN).unwrap_err();
             assert_eq!(got.field, *field, "{got}");
         }
     }
 
     #[test]
+    fn a_line_comes_back_whole_with_its_precision_and_the_time_it_came() {
+        let ahead_s = THEN.plus_ms(WEEK_MS / 2).as_ms() / 1_000;
+        let body = format!(
+            "inv1 ac_power=1 {ahead_s}\ninv1 ac_power=2,name=\"a\nb\"\ninv\u{e9} a=3\ninv1 a=4"
+        );
+        let mut body = body.into_bytes();
+        body.extend(b"\n\xff\n");
+        let got = a_week_later(Format::LineProtocol(Precision::S), &body.into());
+        let readings: Vec<_> = got.readings.iter().map(|r| (r.value, r.ts.as_ms())).collect();
+        assert_eq!(readings, [(1.0, ahead_s * 1_000)], "4 was taken when it came");
+        let still: Vec<_> = got.rejected.iter().map(|r| r.index).collect();
+        assert_eq!(still, [1, 3, 5]);
+    }
+
+    #[test]
     fn every_format_is_found_by_its_name() {
-        for format in [Format::Json, Format::Protobuf] {
+        let lines = Precision::ALL.map(Format::LineProtocol);
+        for format in [Format::Json, Format::Protobuf].into_iter().chain(lines) {
             assert_eq!(Format::of_dead_letter(format.in_dead_letters()), Ok(format));
         }
     }

@@ -55,8 +55,9 @@ impl Format {
     /// # Errors
     /// A [`Violation`] of `format` for a name that this version does not know.
     pub fn of_dead_letter(name: &str) -> Result<Self, Violation> {
-        let known = [Self::Json, Self::Protobuf];
-        known.into_iter().find(|f| f.in_dead_letters() == name).ok_or_else(|| {
+        let lines = line::Precision::ALL.map(Self::LineProtocol);
+        let mut known = [Self::Json, Self::Protobuf].into_iter().chain(lines);
+        known.find(|f| f.in_dead_letters() == name).ok_or_else(|| {
             let want = "a format that this version knows";
             Violation::new("format", format_args!("{name:?}"), want)
         })

@@ -86,7 +86,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    const ALL: [Self; 6] = [Self::Ns, Self::Us, Self::Ms, Self::S, Self::M, Self::H];
+    pub(crate) const ALL: [Self; 6] = [Self::Ns, Self::Us, Self::Ms, Self::S, Self::M, Self::H];
 
     /// Reads the query parameter `precision` of any version of InfluxDB.
     ///

@@ -71,10 +71,9 @@ pub fn decode(
     }
 }
 
-/// An `UploadRequest` of encoded readings.
-pub(crate) fn upload_of(readings: &[Bytes]) -> Bytes {
-    let readings = readings.to_vec();
-    Envelope { readings, ..Default::default() }.encode_to_vec().into()
+/// An `UploadRequest` of one encoded reading.
+pub(crate) fn upload_of(reading: Bytes) -> Bytes {
+    Envelope { readings: vec![reading], ..Default::default() }.encode_to_vec().into()
 }
 
 /// The upload of an `UploadStreamRequest`, still encoded.

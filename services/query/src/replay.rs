@@ -69,7 +69,8 @@ fn readings(
         Violation::new("site_id", format_args!("{:?}", letter.site_id), want)
     })?;
     let received_at = Timestamp::from_ms(letter.at_ms);
-    let Again { readings, rejected } = again(&letter.format, &letter.value, received_at, now)?;
+    let Again { readings, rejected } =
+        again(&letter.format, &letter.value, &site.id, received_at, now)?;
     let accepted = readings.len();
     let upload = Upload {
         site: site.id.clone(),
