@@ -7,7 +7,7 @@ use crate::{
     accept::Itself,
     config::GatewayConfig,
     door::Door,
-    http,
+    grpc, http,
     pipeline::{Gateway, now},
     receive::Capacity,
     self_upload::{self, SelfUpload},
@@ -26,8 +26,13 @@ use heliograph_service::{
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// How often sites that were not heard are dropped from what remembers their rate.
+const SITES_FORGOTTEN_EVERY: Duration = Duration::from_secs(60);
 
 /// A gateway that is ready to run.
 pub struct App {
@@ -88,6 +93,10 @@ impl App {
             door,
             itself,
             capacity: Capacity::new(config.in_flight_max, config.in_flight_bytes_max),
+            site_rate: config.site_rate()?,
+            streams: Arc::new(Semaphore::new(config.streams_max)),
+            stream_idle_timeout: config.stream_idle_timeout,
+            leaving: Shutdown::new(),
             retry_after: config.retry_after()?,
             record_bytes_max: GatewayConfig::record_bytes_max()?,
             instance: config.instance,
@@ -109,12 +118,14 @@ impl App {
     /// Runs until `shutdown`, then leaves in good order.
     ///
     /// # Errors
-    /// None at present: what fails while it runs is answered with 503 and said in ticks.
+    /// When the routes cannot be put together: a bug. What fails later is answered with 503 and
+    /// said in ticks.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { listener, addr, gateway, ticker, self_upload, limits, background } = self;
         let _background = background.drop_guard();
         let readiness = Readiness::default();
-        let router = http::routes(gateway, readiness.clone());
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let router = http::routes(gateway.clone(), readiness.clone(), health)?;
         let (leave, stop) = (Shutdown::new(), shutdown.clone());
         let uploads = async {
             serve(listener, router, limits, shutdown.clone()).await;
@@ -122,14 +133,29 @@ impl App {
         };
         let phases = async {
             readiness.ready();
+            report(&reporter, ServingStatus::Serving).await;
             tracing::info!(%addr, "gateway ready");
             stop.cancelled().await;
             readiness.leaving();
+            report(&reporter, ServingStatus::NotServing).await;
+            gateway.leaving.cancel();
+        };
+        let forget = async {
+            let mut due = tokio::time::interval(SITES_FORGOTTEN_EVERY);
+            while shutdown.run_until_cancelled(due.tick()).await.is_some() {
+                gateway.site_rate.forget_idle();
+            }
         };
         let own = self_upload.run(shutdown.clone());
-        tokio::join!(uploads, phases, own, ticker.run(leave.clone()));
+        tokio::join!(uploads, phases, forget, own, ticker.run(leave.clone()));
         tracing::info!(%addr, "gateway left");
         Ok(())
+    }
+}
+
+async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    for service in ["", grpc::SERVICE] {
+        reporter.set_service_status(service, status).await;
     }
 }
 

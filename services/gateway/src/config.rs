@@ -5,13 +5,13 @@
 //! [`RECORD_OVERHEAD_BYTES`], is checked by a property test in `accept`. Other formats say more in
 //! fewer bytes: what they become is measured before any of it is stored (`pipeline`).
 
-use crate::pipeline::RecordBytesMax;
+use crate::{pipeline::RecordBytesMax, rate::SiteRate};
 use heliograph_contract::topic;
 use heliograph_domain::{SiteId, Violation, retry::RetryAfter};
 use heliograph_log::{LogError, topics};
 use heliograph_service::{config::ConfigError, http::HttpLimits};
 use serde::{Deserialize, Serialize};
-use std::{fmt::Display, net::SocketAddr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 /// How much larger than its JSON an upload's record can be: headers, tenant, a generated upload
 /// id and the log's own framing. A reading needs at most 26 bytes besides its two names, its JSON
@@ -41,6 +41,18 @@ pub struct GatewayConfig {
     /// Most bytes of bodies being worked on at once. What an upload needs while it is worked on
     /// is a small multiple of its body.
     pub in_flight_bytes_max: usize,
+    /// Uploads of one site a second, in the long run; above it the answer is 429. A logger that
+    /// sends its backlog one upload after the other waits some milliseconds for each answer, so
+    /// that it hardly gets there; one that does goes on a second later, at this rate.
+    pub site_uploads_per_second: u32,
+    /// Uploads of one site at once: the backlog of most of a day, minute by minute.
+    pub site_uploads_burst: u32,
+    /// Open gRPC streams; the next one gets UNAVAILABLE. Each may hold a buffer as large as its
+    /// largest message, compressed and not.
+    pub streams_max: usize,
+    /// A gRPC stream on which no upload comes for so long is ended.
+    #[serde(with = "heliograph_service::config::duration")]
+    pub stream_idle_timeout: Duration,
     /// Time for the log to acknowledge; after that the answer is 503 and the logger sends again.
     #[serde(with = "heliograph_service::config::duration")]
     pub append_timeout: Duration,
@@ -73,6 +85,10 @@ impl Default for GatewayConfig {
             readings_max: 10_000,
             in_flight_max: 1_024,
             in_flight_bytes_max: 64 << 20,
+            site_uploads_per_second: 100,
+            site_uploads_burst: 1_000,
+            streams_max: 256,
+            stream_idle_timeout: Duration::from_secs(300),
             append_timeout: Duration::from_secs(5),
             retry_after_min: Duration::from_secs(1),
             retry_after_max: Duration::from_secs(30),
@@ -101,6 +117,16 @@ impl GatewayConfig {
             .map_err(|e| ConfigError(format!("gateway.{e}")))
     }
 
+    /// The limit of each site.
+    pub(crate) fn site_rate(&self) -> Result<SiteRate, ConfigError> {
+        let at_least_one =
+            |key, value| NonZeroU32::new(value).ok_or_else(|| wrong(key, value, "at least 1"));
+        Ok(SiteRate::new(
+            at_least_one("site_uploads_per_second", self.site_uploads_per_second)?,
+            at_least_one("site_uploads_burst", self.site_uploads_burst)?,
+        ))
+    }
+
     /// The largest records of the topics that uploads end up in.
     pub(crate) fn record_bytes_max() -> Result<RecordBytesMax, ConfigError> {
         Ok(RecordBytesMax {
@@ -122,13 +148,16 @@ impl GatewayConfig {
     }
 
     fn check_sizes(&self) -> Result<(), ConfigError> {
-        for (key, value) in
-            [("readings_max", self.readings_max), ("in_flight_max", self.in_flight_max)]
-        {
+        for (key, value) in [
+            ("readings_max", self.readings_max),
+            ("in_flight_max", self.in_flight_max),
+            ("streams_max", self.streams_max),
+        ] {
             if value == 0 {
                 return Err(wrong(key, value, "at least 1"));
             }
         }
+        self.site_rate()?;
         // A dead letter holds one reading at least, as it was sent, with the reason beside it.
         for (topic, overhead) in
             [(topic::UPLOADS, RECORD_OVERHEAD_BYTES), (topic::DEAD_LETTERS, 4 * 1024)]
@@ -145,9 +174,13 @@ impl GatewayConfig {
                 }
             }
         }
-        let both = self.body_bytes_max + self.decompressed_bytes_max;
+        let both =
+            self.body_bytes_max.max(self.decompressed_bytes_max) + self.decompressed_bytes_max;
         if self.in_flight_bytes_max < both {
-            let want = format!("at least body_bytes_max and decompressed_bytes_max ({both})");
+            let want = format!(
+                "at least a compressed body beside a decompressed one, {both}: \
+                 decompressed_bytes_max and the larger of it and body_bytes_max"
+            );
             return Err(wrong("in_flight_bytes_max", self.in_flight_bytes_max, &want));
         }
         // The semaphores behind them count no further.
@@ -155,6 +188,7 @@ impl GatewayConfig {
         for (key, value) in [
             ("in_flight_max", self.in_flight_max),
             ("in_flight_bytes_max", self.in_flight_bytes_max),
+            ("streams_max", self.streams_max),
         ] {
             if value > most {
                 return Err(wrong(key, value, &format!("at most {most}")));
@@ -166,6 +200,7 @@ impl GatewayConfig {
     fn check_times(&self) -> Result<(), ConfigError> {
         for (key, value) in [
             ("body_read_timeout", self.body_read_timeout),
+            ("stream_idle_timeout", self.stream_idle_timeout),
             ("append_timeout", self.append_timeout),
             ("self_upload_timeout", self.self_upload_timeout),
             ("leave_timeout", self.leave_timeout),
@@ -243,6 +278,22 @@ mod tests {
                 "no places",
                 |c| c.in_flight_max = 0,
                 ["gateway.in_flight_max: ", "got 0", "at least 1"],
+            ),
+            (
+                "no uploads at all",
+                |c| c.site_uploads_per_second = 0,
+                ["gateway.site_uploads_per_second: ", "got 0", "at least 1"],
+            ),
+            (
+                "a burst of none",
+                |c| c.site_uploads_burst = 0,
+                ["gateway.site_uploads_burst: ", "got 0", "at least 1"],
+            ),
+            ("no streams", |c| c.streams_max = 0, ["gateway.streams_max: ", "got 0", "at least 1"]),
+            (
+                "streams that end at once",
+                |c| c.stream_idle_timeout = Duration::ZERO,
+                ["gateway.stream_idle_timeout: ", "got 0ns", "more than 0"],
             ),
             (
                 "no body",

@@ -6,14 +6,14 @@
 
 use crate::{
     accept::Answer,
-    influx,
+    grpc, influx,
     pipeline::{self, Gateway},
     problem::Problem,
 };
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -22,17 +22,51 @@ use heliograph_formats::Format;
 use heliograph_service::health::{self, Readiness};
 use prost::Message;
 use std::sync::Arc;
+use tonic::{Status, service::Routes};
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 pub const UPLOADS_PATH: &str = "/v1/uploads";
 
 /// The routes of the gateway.
-pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
-    Router::new()
+///
+/// # Errors
+/// When our own descriptors cannot be read: a bug.
+pub fn routes<H: Health>(
+    gateway: Arc<Gateway>,
+    readiness: Readiness,
+    health: HealthServer<H>,
+) -> Result<Router, tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(grpc::SERVICE)
+            .with_service_name("grpc.health.v1.Health")
+    };
+    let aside = Routes::new(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .into_axum_router()
+        .reset_fallback();
+    let router = Router::new()
         .route(UPLOADS_PATH, post(upload))
+        .route(grpc::UPLOAD_PATH, post(grpc::upload))
+        .route(grpc::UPLOAD_STREAM_PATH, post(grpc::upload_stream))
         .with_state(gateway.clone())
         .merge(influx::routes(gateway, readiness.clone()))
         .merge(health::routes(readiness))
-        .fallback(|| async { Problem::NotFound })
+        .merge(aside)
+        .fallback(nothing_here);
+    Ok(router)
+}
+
+/// In the language of the caller.
+async fn nothing_here(headers: HeaderMap) -> Response {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    match kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        true => Status::unimplemented("there is no such method").into_http(),
+        false => Problem::NotFound.into_response(),
+    }
 }
 
 async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {

@@ -4,7 +4,7 @@
 //! (rule 2 of the design); whatever is refused was not stored by that answer. What it is not: it
 //! never looks at ClickHouse or at alerts, so that no fault of theirs can reach the sites.
 //!
-//! In the order of the flow: `http` (routes) → `receive` (limits, a whole body) → `accept` (who
+//! In the order of the flow: `http`, `grpc` (routes) → `receive` (limits, a whole body) → `accept` (who
 //! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view).
 //! `problem` is what is answered instead; `influx` is InfluxDB's API, with answers of its own.
 //! `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the door was.
@@ -13,10 +13,12 @@ mod accept;
 mod app;
 mod config;
 mod door;
+mod grpc;
 mod http;
 mod influx;
 mod pipeline;
 mod problem;
+mod rate;
 mod receive;
 mod self_upload;
 mod ticker;

@@ -10,6 +10,7 @@ use crate::{
     accept::{self, Answer, Itself, Sender, Taken},
     door::{Door, Entering},
     problem::Problem,
+    rate::SiteRate,
     receive::{self, Capacity, Place},
 };
 use axum::extract::Request;
@@ -20,10 +21,12 @@ use heliograph_domain::{
 };
 use heliograph_formats::{Format, Refused, decode};
 use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
+use heliograph_service::Shutdown;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the log itself may put around a record.
 const FRAMING_BYTES_MAX: usize = 1024;
@@ -37,6 +40,12 @@ pub struct Gateway {
     pub door: Arc<Door>,
     pub itself: Itself,
     pub capacity: Capacity,
+    pub site_rate: SiteRate,
+    /// Places for gRPC streams.
+    pub streams: Arc<Semaphore>,
+    pub stream_idle_timeout: Duration,
+    /// Cancelled when the gateway begins to leave: streams end.
+    pub leaving: Shutdown,
     pub retry_after: RetryAfter,
     pub instance: String,
     pub body_bytes_max: usize,
@@ -79,8 +88,15 @@ impl Gateway {
     /// A place for an upload of `body_bytes`.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`], counted at the door, when all are taken: nobody waits here.
+    /// [`Problem::TooManyRequests`] when the site uploads too often, which is no fault of ours;
+    /// [`Problem::Unavailable`], counted at the door, when all places are taken. Nobody waits here.
     pub fn admit(&self, sender: &Sender, body_bytes: usize) -> Result<Place<'_>, Problem> {
+        if !sender.is_itself {
+            self.site_rate.check(&sender.site).map_err(|too_often| Problem::TooManyRequests {
+                limit_per_second: too_often.per_second,
+                retry_after_secs: too_often.retry_after_secs,
+            })?;
+        }
         self.capacity.admit(body_bytes).ok_or_else(|| self.all_places_taken(sender))
     }
 
@@ -95,6 +111,19 @@ impl Gateway {
         body_bytes: usize,
     ) -> Result<(), Problem> {
         place.grow_to(&self.capacity, body_bytes).ok_or_else(|| self.all_places_taken(sender))
+    }
+
+    /// A place for a gRPC stream.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`], counted at the door, when all are taken.
+    pub fn take_stream(&self, sender: &Sender) -> Result<OwnedSemaphorePermit, Problem> {
+        self.streams.clone().try_acquire_owned().map_err(|_| self.all_places_taken(sender))
+    }
+
+    /// What streams are told when the gateway leaves.
+    pub fn leaving_problem(&self) -> Problem {
+        self.unavailable("the gateway leaves")
     }
 
     fn all_places_taken(&self, sender: &Sender) -> Problem {

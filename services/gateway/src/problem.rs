@@ -1,8 +1,10 @@
 //! What is answered instead of a 2xx: `application/problem+json` (RFC 9457).
 //!
-//! Invariant: only [`Problem::Unavailable`] is our own fault; it alone carries `Retry-After` and
-//! counts as refused in a tick. What it is not: it decides nothing, and tells a stranger no more
-//! than that the token does not fit.
+//! Over gRPC it is a status with google.rpc details instead (`grpc`).
+//!
+//! Invariant: only [`Problem::Unavailable`] is our own fault; it alone counts as refused in a tick.
+//! It and [`Problem::TooManyRequests`] carry `Retry-After`. What it is not: it decides nothing, and
+//! tells a stranger no more than that the token does not fit.
 
 use axum::{
     body::Body,
@@ -33,6 +35,11 @@ pub enum Problem {
     /// The body did not arrive in time.
     SlowBody,
     NotFound,
+    /// The site sends more uploads than one may.
+    TooManyRequests {
+        limit_per_second: u32,
+        retry_after_secs: u64,
+    },
     /// We cannot now: full, or the log does not answer. Whether it was stored is not known.
     Unavailable {
         why: &'static str,
@@ -57,7 +64,7 @@ impl Problem {
         Self::Malformed(vec![violation])
     }
 
-    const fn class(&self) -> ErrorClass {
+    pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Malformed(_) => ErrorClass::InvalidArgument,
             Self::TooLarge(_) => ErrorClass::TooLarge,
@@ -66,6 +73,7 @@ impl Problem {
             Self::AnotherSite(_) => ErrorClass::PermissionDenied,
             Self::SlowBody => ErrorClass::RequestTimeout,
             Self::NotFound => ErrorClass::NotFound,
+            Self::TooManyRequests { .. } => ErrorClass::ResourceExhausted,
             Self::Unavailable { .. } => ErrorClass::Unavailable,
         }
     }
@@ -81,6 +89,7 @@ impl Problem {
             Self::AnotherSite(_) => ("another-site", "The token is another site's"),
             Self::SlowBody => ("slow-body", "The body did not arrive in time"),
             Self::NotFound => ("not-found", "There is nothing here"),
+            Self::TooManyRequests { .. } => ("too-many-uploads", "The site uploads too often"),
             Self::Unavailable { .. } => ("unavailable", "Not now; keep the data and try again"),
         }
     }
@@ -103,13 +112,26 @@ impl Problem {
             Self::NotFound => {
                 "uploads go to POST /v1/uploads, line protocol to POST /api/v2/write".to_owned()
             }
+            Self::TooManyRequests { limit_per_second, retry_after_secs } => format!(
+                "more than {limit_per_second} uploads a second; put more readings into one \
+                 upload, or send the same again after {retry_after_secs} s"
+            ),
             Self::Unavailable { why, retry_after_secs } => {
                 format!("{why}; send the same again after {retry_after_secs} s")
             }
         }
     }
 
-    fn violations(&self) -> &[Violation] {
+    /// Send the same again after so many seconds; none when that would not help.
+    pub const fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::TooManyRequests { retry_after_secs, .. }
+            | Self::Unavailable { retry_after_secs, .. } => Some(*retry_after_secs),
+            _ => None,
+        }
+    }
+
+    pub fn violations(&self) -> &[Violation] {
         match self {
             Self::Malformed(all) => all,
             Self::TooLarge(v) | Self::UnsupportedMedia(v) | Self::AnotherSite(v) => {
@@ -138,11 +160,10 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        if let Some(secs) = self.retry_after_secs() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
         let challenge = match self {
-            Self::Unavailable { retry_after_secs, .. } => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_secs));
-                return response;
-            }
             Self::NoToken => HeaderValue::from_static("Bearer realm=\"heliograph\""),
             Self::WrongToken => {
                 HeaderValue::from_static("Bearer realm=\"heliograph\", error=\"invalid_token\"")
@@ -188,6 +209,7 @@ mod tests {
     #[tokio::test]
     async fn each_problem_has_its_status_and_headers() {
         let v = || Violation::new("f", "g", "w");
+        let too_many = Problem::TooManyRequests { limit_per_second: 5, retry_after_secs: 1 };
         let unavailable = Problem::Unavailable { why: "full", retry_after_secs: 7 };
         let rows = [
             ("too large", Problem::TooLarge(v()), 413, None),
@@ -197,6 +219,7 @@ mod tests {
             ("another site's", Problem::AnotherSite(v()), 403, None),
             ("slow", Problem::SlowBody, 408, None),
             ("elsewhere", Problem::NotFound, 404, None),
+            ("too often", too_many, 429, Some("retry-after")),
             ("our own fault", unavailable, 503, Some("retry-after")),
         ];
         for (name, problem, want, header) in rows {

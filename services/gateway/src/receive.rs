@@ -113,7 +113,8 @@ fn declared_bytes(headers: &HeaderMap, max: usize) -> Result<usize, Problem> {
     }
 }
 
-fn too_large(length: Option<u64>, max: usize) -> Problem {
+/// A body that is longer than any that is taken.
+pub fn too_large(length: Option<u64>, max: usize) -> Problem {
     let got = length.map_or_else(|| format!("more than {max} bytes"), |l| format!("{l} bytes"));
     let want = format!("at most {max} bytes; send the readings in several uploads");
     Problem::TooLarge(Violation::new("body", got, want))

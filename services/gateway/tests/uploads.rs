@@ -205,3 +205,101 @@ async fn other_routes_answer_for_themselves() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn protobuf_is_answered_in_protobuf_and_refused_in_words() {
+    use heliograph_contract::v1;
+    use prost::Message;
+    let gateway = start(config()).await;
+    let good = v1::SentReading {
+        device: "inv1".into(),
+        metric: "ac_power".into(),
+        ts_ms: Some(1_767_225_600_000),
+        value: Some(1.2),
+        unit: "kW".into(),
+        ..Default::default()
+    };
+    let readings = vec![good, v1::SentReading::default()];
+    let request = v1::UploadRequest { upload_id: "u1".into(), readings, ..Default::default() };
+    let post = |body: Vec<u8>, kind: &str| {
+        let url = format!("http://{}/v1/uploads", gateway.addr);
+        gateway.client.post(url).bearer_auth("token-s1").header("content-type", kind).body(body)
+    };
+    for kind in ["application/protobuf", "application/x-protobuf"] {
+        let response = post(request.encode_to_vec(), kind).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "application/protobuf");
+        let answer = v1::UploadResponse::decode(response.bytes().await.unwrap()).unwrap();
+        assert_eq!((answer.upload_id.as_str(), answer.accepted), ("u1", 1));
+        assert_eq!((answer.rejected[0].index, &*answer.rejected[0].field), (1, "ts_ms"));
+    }
+    assert_eq!(gateway.stored().await[0].readings[0].value, 1_200.0);
+    let response = post(vec![0xff; 9], "application/protobuf").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(problem(response).await["violations"][0]["field"], "body");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_taken_and_broken_or_large_ones_are_not() {
+    use std::io::Write;
+    let gateway = start(config()).await;
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |bytes: &[u8]| {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    };
+    let good = |id: &str| body("s1", id, &[reading("inv1", "1")]).into_bytes();
+    let large = vec![b' '; 1_000_001];
+    let rows = [
+        ("gzip", gzip(&good("u1")), 200, ""),
+        ("zstd", zstd(&good("u2")), 200, ""),
+        ("identity", good("u3"), 200, ""),
+        ("gzip", good("u4"), 400, "body"),
+        ("gzip", gzip(&good("u5"))[..40].to_vec(), 400, "body"),
+        ("zstd", gzip(&good("u6")), 400, "body"),
+        ("gzip", gzip(&large), 413, "body"),
+        ("zstd", zstd(&large), 413, "body"),
+        ("br", good("u7"), 415, "content-encoding"),
+        ("gzip, gzip", gzip(&gzip(&good("u8"))), 415, "content-encoding"),
+    ];
+    for (encoding, body, status, field) in rows {
+        let sent = gateway.post("token-s1", body).header("content-encoding", encoding);
+        let response = sent.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{encoding}");
+        if status != 200 {
+            assert_eq!(problem(response).await["violations"][0]["field"], field, "{encoding}");
+        }
+    }
+    assert_eq!(gateway.stored_ids().await, ["u1", "u2", "u3"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_site_that_uploads_too_often_waits_and_it_is_no_fault_of_ours() {
+    let mut limits = config();
+    (limits.site_uploads_per_second, limits.site_uploads_burst) = (1, 3);
+    let gateway = start(limits).await;
+    let mut taken = Vec::new();
+    let refused_one = loop {
+        let id = format!("u{}", taken.len());
+        let response = gateway.upload("s1", &id).await;
+        match response.status() {
+            StatusCode::OK => taken.push(id),
+            _ => break response,
+        }
+    };
+    assert!(taken.len() >= 3, "the burst: {taken:?}");
+    assert_eq!(refused_one.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused_one.headers()["retry-after"], "1");
+    problem(refused_one).await;
+    assert_eq!(gateway.upload("s2", "u9").await.status(), StatusCode::OK, "each by itself");
+    assert_eq!(gateway.stored_ids().await.len(), taken.len() + 1);
+    let ticks = gateway.ticks_until(partition_of("s1"), |t| t.len() > 4).await;
+    assert_eq!(refused(&ticks), 0);
+    assert!(ticks.last().unwrap().self_upload_ok, "its own uploads have no such limit");
+    gateway.stop().await;
+}

@@ -1,0 +1,216 @@
+//! `heliograph.v1.UploadService`: uploads over gRPC, through the same pipeline and the same limits.
+//!
+//! Messages reach this module as bytes (`Raw`): tonic would decode a megabyte into half a million
+//! readings before anything could count them. Both methods read their messages one by one, so
+//! that the sender is known, and for a single upload its place is taken, before a message is read.
+//! A stream is answered upload by upload: the next message is read when the result of the one
+//! before was taken by the connection, so that a client that reads no results makes nothing wait
+//! here but itself. A stream holds a buffer as large as its largest message; `streams_max` bounds
+//! them. Compressed messages: gzip, which tonic stops at the message limit; its zstd has no limit
+//! on the window, so it stays off and is answered UNIMPLEMENTED.
+
+mod raw;
+
+use crate::{
+    accept::Sender,
+    pipeline::Gateway,
+    problem::Problem,
+    receive::{bearer, too_large},
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use heliograph_contract::v1::{self, upload_stream_response::Result as Outcome};
+use heliograph_formats::{Format, protobuf};
+use raw::Raw;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::{
+    Code, Status, Streaming,
+    codec::CompressionEncoding,
+    server::{ClientStreamingService, Grpc, StreamingService},
+};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+pub const SERVICE: &str = "heliograph.v1.UploadService";
+pub const UPLOAD_PATH: &str = "/heliograph.v1.UploadService/Upload";
+pub const UPLOAD_STREAM_PATH: &str = "/heliograph.v1.UploadService/UploadStream";
+
+/// A call by a known sender.
+struct Call {
+    gateway: Arc<Gateway>,
+    token: String,
+    sender: Sender,
+}
+
+/// `Upload`.
+pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    match Call::begin(gateway, &request) {
+        Ok(call) => {
+            let mut grpc = grpc::<v1::UploadResponse>(&call.gateway);
+            grpc.client_streaming(One(Arc::new(call)), request).await.map(axum::body::Body::new)
+        }
+        Err(problem) => problem.status().into_http(),
+    }
+}
+
+/// `UploadStream`.
+pub async fn upload_stream(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let call = Call::begin(gateway, &request);
+    let call = call.and_then(|call| Ok((call.gateway.take_stream(&call.sender)?, call)));
+    match call {
+        Ok((place, call)) => {
+            let mut grpc = grpc::<v1::UploadStreamResponse>(&call.gateway);
+            grpc.streaming(Many(Some((call, place))), request).await.map(axum::body::Body::new)
+        }
+        Err(problem) => problem.status().into_http(),
+    }
+}
+
+fn grpc<T: prost::Message + Send + Sync + 'static>(gateway: &Gateway) -> Grpc<Raw<T>> {
+    Grpc::new(Raw::default())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(gateway.decompressed_bytes_max)
+}
+
+impl Call {
+    fn begin(gateway: Arc<Gateway>, request: &Request) -> Result<Self, Problem> {
+        let token = bearer(request.headers())?.to_owned();
+        let sender = gateway.sender(&token)?;
+        Ok(Self { gateway, token, sender })
+    }
+
+    async fn one(&self, mut messages: Streaming<Bytes>) -> Result<v1::UploadResponse, Status> {
+        let Self { gateway, sender, .. } = self;
+        // A message and, where it is compressed, what it is decompressed into.
+        let most = gateway.body_bytes_max.max(gateway.decompressed_bytes_max);
+        let mut place =
+            gateway.admit(sender, most + gateway.decompressed_bytes_max).map_err(|p| p.status())?;
+        let message = tokio::time::timeout(gateway.body_read_timeout, messages.message())
+            .await
+            .map_err(|_| Problem::SlowBody.status())?
+            .map_err(|status| unread(gateway, status))?
+            .ok_or_else(|| Status::invalid_argument("no upload came"))?;
+        drop(messages);
+        place.shrink_to(message.len());
+        let taken = gateway.take(sender, Format::Protobuf, &message).await;
+        taken.map(Into::into).map_err(|problem| problem.status())
+    }
+
+    /// One upload of a stream; the sender is looked up anew, since tokens can be revoked.
+    async fn of_stream(&self, message: Bytes) -> Result<v1::UploadResponse, Problem> {
+        let sender = self.gateway.sender(&self.token)?;
+        let _place = self.gateway.admit(&sender, message.len())?;
+        let upload = protobuf::upload_of_stream(message).map_err(Problem::malformed)?;
+        self.gateway.take(&sender, Format::Protobuf, &upload).await.map(Into::into)
+    }
+
+    /// The next result, or how the stream ends.
+    async fn next(&self, messages: &mut Streaming<Bytes>) -> Option<Result<Outcome, Status>> {
+        let Self { gateway, .. } = self;
+        let message = tokio::select! {
+            biased;
+            () = gateway.leaving.cancelled() => {
+                return Some(Err(gateway.leaving_problem().status()));
+            }
+            message = tokio::time::timeout(gateway.stream_idle_timeout, messages.message()) => message,
+        };
+        let message = match message {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return None,
+            Ok(Err(status)) => return Some(Err(unread(gateway, status))),
+            Err(_) => {
+                let idle = format!("no upload came for {:?}", gateway.stream_idle_timeout);
+                return Some(Err(Status::deadline_exceeded(idle)));
+            }
+        };
+        Some(match self.of_stream(message).await {
+            Ok(answer) => Ok(Outcome::Accepted(answer)),
+            Err(problem @ Problem::WrongToken) => Err(problem.status()),
+            Err(problem) => Ok(Outcome::Refused(problem.into())),
+        })
+    }
+}
+
+/// A message that tonic gave up: too large, or no gRPC message at all.
+fn unread(gateway: &Gateway, status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => {
+            too_large(None, gateway.decompressed_bytes_max).status()
+        }
+        _ => status,
+    }
+}
+
+struct One(Arc<Call>);
+
+impl ClientStreamingService<Bytes> for One {
+    type Response = v1::UploadResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::Response>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let call = self.0.clone();
+        Box::pin(async move { call.one(request.into_inner()).await.map(tonic::Response::new) })
+    }
+}
+
+/// Taken by the one call that tonic makes.
+struct Many(Option<(Call, OwnedSemaphorePermit)>);
+
+impl StreamingService<Bytes> for Many {
+    type Response = v1::UploadStreamResponse;
+    type ResponseStream = BoxStream<'static, Result<v1::UploadStreamResponse, Status>>;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let open = self.0.take().map(|(call, place)| (call, place, request.into_inner()));
+        let results = futures::stream::unfold(open, |open| async move {
+            let (call, place, mut messages) = open?;
+            match call.next(&mut messages).await? {
+                Ok(outcome) => {
+                    let result = v1::UploadStreamResponse { result: Some(outcome) };
+                    Some((Ok(result), Some((call, place, messages))))
+                }
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Box::pin(async { Ok(tonic::Response::new(results.boxed())) })
+    }
+}
+
+impl Problem {
+    /// As a gRPC status with google.rpc details.
+    pub fn status(&self) -> Status {
+        let mut details = ErrorDetails::new();
+        let fields = self.violations().iter();
+        let fields: Vec<_> = fields
+            .map(|v| FieldViolation::new(&v.field, format!("got {}, want {}", v.got, v.want)))
+            .collect();
+        if !fields.is_empty() {
+            details.set_bad_request(fields);
+        }
+        if let Some(secs) = self.retry_after_secs() {
+            details.set_retry_info(Some(Duration::from_secs(secs)));
+        }
+        Status::with_error_details(self.class().grpc(), self.detail(), details)
+    }
+}
+
+impl From<Problem> for v1::UploadRefused {
+    fn from(problem: Problem) -> Self {
+        let fields = problem.violations().iter().map(|v| v1::RejectedField {
+            field: v.field.clone(),
+            got: v.got.clone(),
+            want: v.want.clone(),
+        });
+        Self {
+            code: problem.class().grpc().into(),
+            message: problem.detail(),
+            fields: fields.collect(),
+            retry_after_ms: problem.retry_after_secs().map(|secs| secs * 1_000),
+        }
+    }
+}
