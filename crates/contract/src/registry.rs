@@ -4,8 +4,8 @@ use crate::event::{CONTENT_TYPE, DecodeError, Encoded, HEADER_TYPE, TYPE_REGISTR
 use crate::v1;
 use bytes::Bytes;
 use heliograph_domain::{
-    SiteId, TenantId, Violation,
-    registry::{ApiToken, Entry, Role, Site, Tenant},
+    SiteId, TenantId, Timestamp, Violation,
+    registry::{ApiToken, Entry, RemovedSite, Role, Site, Tenant},
 };
 use prost::Message;
 use std::borrow::Cow;
@@ -42,16 +42,8 @@ fn to_wire(entry: &Entry) -> v1::RegistryEntry {
     use v1::registry_entry::Entry as Wire;
     let entry = match entry {
         Entry::Tenant(t) => Wire::Tenant(v1::Tenant { id: t.id.to_string(), name: t.name.clone() }),
-        Entry::Site(s) => Wire::Site(v1::Site {
-            id: s.id.to_string(),
-            tenant_id: s.tenant.to_string(),
-            name: s.name.clone(),
-            zone: s.zone.clone(),
-            upload_interval_s: s.upload_interval_s,
-            reading_interval_s: s.reading_interval_s,
-            rated_power_w: s.rated_power_w,
-            token_hash: s.token_hash.clone(),
-        }),
+        Entry::Site(s) => Wire::Site(site_to_wire(s, None)),
+        Entry::RemovedSite(s) => Wire::Site(site_to_wire(&s.site, Some(s.at))),
         Entry::ApiToken(t) => Wire::ApiToken(v1::ApiToken {
             hash: t.hash.clone(),
             tenant_id: t.tenant.to_string(),
@@ -61,16 +53,37 @@ fn to_wire(entry: &Entry) -> v1::RegistryEntry {
             }
             .into(),
             name: t.name.clone(),
+            created_at_ms: t.created_at.map(Timestamp::as_ms),
         }),
     };
     v1::RegistryEntry { entry: Some(entry) }
+}
+
+fn site_to_wire(s: &Site, removed_at: Option<Timestamp>) -> v1::Site {
+    v1::Site {
+        id: s.id.to_string(),
+        tenant_id: s.tenant.to_string(),
+        name: s.name.clone(),
+        zone: s.zone.clone(),
+        upload_interval_s: s.upload_interval_s,
+        reading_interval_s: s.reading_interval_s,
+        rated_power_w: s.rated_power_w,
+        token_hash: s.token_hash.clone(),
+        removed_at_ms: removed_at.map(Timestamp::as_ms),
+    }
 }
 
 fn from_wire(entry: v1::registry_entry::Entry) -> Result<Entry, Violation> {
     use v1::registry_entry::Entry as Wire;
     Ok(match entry {
         Wire::Tenant(t) => Entry::Tenant(tenant(t)?),
-        Wire::Site(s) => Entry::Site(site(s)?),
+        Wire::Site(s) => match s.removed_at_ms {
+            None => Entry::Site(site(s)?),
+            Some(ms) => {
+                let site = Site { token_hash: String::new(), ..site(s)? };
+                Entry::RemovedSite(RemovedSite { site, at: Timestamp::from_ms(ms) })
+            }
+        },
         Wire::ApiToken(t) => Entry::ApiToken(api_token(t)?),
     })
 }
@@ -123,7 +136,13 @@ pub fn api_token(t: v1::ApiToken) -> Result<ApiToken, Violation> {
             return Err(Violation::new("role", "none", "ROLE_VIEWER or ROLE_OPERATOR"));
         }
     };
-    Ok(ApiToken { hash: t.hash, tenant: TenantId::parse(&t.tenant_id)?, role, name: t.name })
+    Ok(ApiToken {
+        hash: t.hash,
+        tenant: TenantId::parse(&t.tenant_id)?,
+        role,
+        name: t.name,
+        created_at: t.created_at_ms.map(Timestamp::from_ms),
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +168,7 @@ mod tests {
                 tenant: TenantId::parse("t1").unwrap(),
                 role: Role::Viewer,
                 name: "wall screen".into(),
+                created_at: Some(Timestamp::from_secs(1_700_000_000)),
             }),
         ];
         for entry in entries {

@@ -18,7 +18,7 @@ use heliograph_contract::{
 };
 use heliograph_domain::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId,
-    registry::{ApiToken, Entry, Role, Site, Tenant},
+    registry::{ApiToken, Entry, RemovedSite, Role, Site, Tenant},
     upload::Upload,
 };
 use prost::Message;
@@ -144,6 +144,31 @@ fn an_accepted_upload_that_says_little() {
 }
 
 #[test]
+fn an_upload_taken_from_a_dead_letter() {
+    let upload = Upload {
+        site: SiteId::parse("plant-1").unwrap(),
+        tenant: TenantId::parse("green-energy").unwrap(),
+        upload_id: UploadId::parse("replay-000042").unwrap(),
+        received_at: Timestamp::from_ms(1_767_225_661_234),
+        sent_at: None,
+        replayed: true,
+        readings: vec![reading("inv1", "ac_power", 1_767_225_600_000, 1.0, Quality::Good)],
+    };
+    let want = v1::UploadAccepted {
+        site_id: "plant-1".into(),
+        tenant_id: "green-energy".into(),
+        upload_id: "replay-000042".into(),
+        received_at_ms: 1_767_225_661_234,
+        sent_at_ms: None,
+        readings: vec![wire("inv1", "ac_power", 1_767_225_600_000, 1.0, v1::Quality::Good)],
+        replayed: true,
+    };
+    let (headers, value) =
+        golden("upload_accepted_replayed", &encode_upload(&upload, "gw-a"), &want);
+    assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
+}
+
+#[test]
 fn door_ticks() {
     let open = v1::DoorTick {
         instance: "gw-a".into(),
@@ -201,6 +226,7 @@ fn registry_entries() {
                 reading_interval_s: 60,
                 rated_power_w: 49_500.0,
                 token_hash: HASH.into(),
+                removed_at_ms: None,
             }),
         ),
         (
@@ -210,12 +236,14 @@ fn registry_entries() {
                 tenant: tenant(),
                 role: Role::Viewer,
                 name: "wall screen".into(),
+                created_at: None,
             }),
             Wire::ApiToken(v1::ApiToken {
                 hash: HASH.into(),
                 tenant_id: "green-energy".into(),
                 role: v1::Role::Viewer.into(),
                 name: "wall screen".into(),
+                created_at_ms: None,
             }),
         ),
         (
@@ -225,12 +253,70 @@ fn registry_entries() {
                 tenant: tenant(),
                 role: Role::Operator,
                 name: "first start".into(),
+                created_at: None,
             }),
             Wire::ApiToken(v1::ApiToken {
                 hash: HASH.into(),
                 tenant_id: "green-energy".into(),
                 role: v1::Role::Operator.into(),
                 name: "first start".into(),
+                created_at_ms: None,
+            }),
+        ),
+    ];
+    for (name, entry, wire) in rows {
+        let want = v1::RegistryEntry { entry: Some(wire) };
+        let (_, value) = golden(name, &registry::encode(&entry), &want);
+        assert_eq!(registry::decode(&value), Ok(entry));
+    }
+}
+
+#[test]
+fn a_removed_site_and_a_dated_token() {
+    use v1::registry_entry::Entry as Wire;
+    let tenant = || TenantId::parse("green-energy").unwrap();
+    let at_ms = 1_767_225_661_234;
+    let site = Site {
+        id: SiteId::parse("plant-1").unwrap(),
+        tenant: tenant(),
+        name: "第一発電所".into(),
+        zone: "Asia/Tokyo".into(),
+        upload_interval_s: 300,
+        reading_interval_s: 60,
+        rated_power_w: 49_500.0,
+        token_hash: String::new(),
+    };
+    let rows = [
+        (
+            "registry_site_removed",
+            Entry::RemovedSite(RemovedSite { site, at: Timestamp::from_ms(at_ms) }),
+            Wire::Site(v1::Site {
+                id: "plant-1".into(),
+                tenant_id: "green-energy".into(),
+                name: "第一発電所".into(),
+                zone: "Asia/Tokyo".into(),
+                upload_interval_s: 300,
+                reading_interval_s: 60,
+                rated_power_w: 49_500.0,
+                token_hash: String::new(),
+                removed_at_ms: Some(at_ms),
+            }),
+        ),
+        (
+            "registry_api_token_dated",
+            Entry::ApiToken(ApiToken {
+                hash: HASH.into(),
+                tenant: tenant(),
+                role: Role::Viewer,
+                name: "wall screen".into(),
+                created_at: Some(Timestamp::from_ms(at_ms)),
+            }),
+            Wire::ApiToken(v1::ApiToken {
+                hash: HASH.into(),
+                tenant_id: "green-energy".into(),
+                role: v1::Role::Viewer.into(),
+                name: "wall screen".into(),
+                created_at_ms: Some(at_ms),
             }),
         ),
     ];
@@ -276,8 +362,19 @@ fn dead_letters() {
         at_ms: 1_767_225_661_500,
         format: String::new(),
     };
-    for (name, letter) in [("dead_letter_rejected", rejected), ("dead_letter_record", undecodable)]
-    {
+    let protobuf = v1::DeadLetter {
+        upload_id: "logger-7:000043".into(),
+        value: Bytes::from_static(
+            br#"[{"index":1,"field":"value","got":"nothing","want":"a finite number","reading":"CgRpbnYxEghhY19wb3dlcg=="}]"#,
+        ),
+        format: "application/protobuf".into(),
+        ..rejected.clone()
+    };
+    for (name, letter) in [
+        ("dead_letter_rejected", rejected),
+        ("dead_letter_record", undecodable),
+        ("dead_letter_protobuf", protobuf),
+    ] {
         let (headers, _) = golden(name, &encode_dead_letter(&letter), &letter);
         assert_eq!(header(&headers, "ce_type"), Some("heliograph.v1.DeadLetter"));
     }

@@ -4,7 +4,7 @@
 //! Invariant: the state is the last entry of each key, whatever was applied before. What it is
 //! not: it never reads the log itself; `heliograph_log::registry` feeds it.
 
-use crate::{SiteId, TenantId, event_id::token_hash};
+use crate::{SiteId, TenantId, Timestamp, event_id::token_hash};
 use std::collections::HashMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,14 @@ pub struct Site {
     pub token_hash: String,
 }
 
+/// A site that is gone. What it sent stays, and its days were cut by its zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemovedSite {
+    /// As it was; its token's hash is empty.
+    pub site: Site,
+    pub at: Timestamp,
+}
+
 /// What an API token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -49,6 +57,18 @@ pub struct ApiToken {
     pub role: Role,
     /// What it is for, shown in lists.
     pub name: String,
+    /// When it was made, where that was written down.
+    pub created_at: Option<Timestamp>,
+}
+
+/// Characters of a token's hash that name it to people.
+pub const TOKEN_ID_CHARS: usize = 12;
+
+impl ApiToken {
+    /// How lists and `token revoke` name it; says nothing of the token.
+    pub fn id(&self) -> &str {
+        self.hash.get(..TOKEN_ID_CHARS).unwrap_or(&self.hash)
+    }
 }
 
 /// One entry of the registry.
@@ -56,6 +76,7 @@ pub struct ApiToken {
 pub enum Entry {
     Tenant(Tenant),
     Site(Site),
+    RemovedSite(RemovedSite),
     ApiToken(ApiToken),
 }
 
@@ -64,7 +85,9 @@ impl Entry {
     pub fn key(&self) -> String {
         match self {
             Self::Tenant(t) => format!("tenant/{}", t.id),
-            Self::Site(s) => format!("site/{}", s.id),
+            Self::Site(s) | Self::RemovedSite(RemovedSite { site: s, .. }) => {
+                format!("site/{}", s.id)
+            }
             Self::ApiToken(t) => format!("token/{}", t.hash),
         }
     }
@@ -75,6 +98,7 @@ impl Entry {
 pub struct Registry {
     tenants: HashMap<TenantId, Tenant>,
     sites: HashMap<SiteId, Site>,
+    removed_sites: HashMap<SiteId, RemovedSite>,
     /// Hash of an upload token → its site.
     uploaders: HashMap<String, SiteId>,
     api_tokens: HashMap<String, ApiToken>,
@@ -86,6 +110,10 @@ impl Registry {
         match entry {
             Entry::Tenant(t) => drop(self.tenants.insert(t.id.clone(), t)),
             Entry::Site(s) => self.put_site(s),
+            Entry::RemovedSite(s) => {
+                self.remove_site(s.site.id.as_str());
+                self.removed_sites.insert(s.site.id.clone(), s);
+            }
             Entry::ApiToken(t) => drop(self.api_tokens.insert(t.hash.clone(), t)),
         }
     }
@@ -110,6 +138,7 @@ impl Registry {
         if let Some(old) = self.sites.remove(id) {
             self.uploaders.remove(&old.token_hash);
         }
+        self.removed_sites.remove(id);
     }
 
     pub fn tenant(&self, id: &str) -> Option<&Tenant> {
@@ -118,6 +147,24 @@ impl Registry {
 
     pub fn site(&self, id: &str) -> Option<&Site> {
         self.sites.get(id)
+    }
+
+    /// A site that was there once.
+    pub fn removed_site(&self, id: &str) -> Option<&RemovedSite> {
+        self.removed_sites.get(id)
+    }
+
+    /// The zone that cuts the days of what a site sent, whether it is still there or removed.
+    pub fn zone(&self, id: &str) -> Option<&str> {
+        let removed = || self.removed_sites.get(id).map(|removed| &removed.site);
+        self.sites.get(id).or_else(removed).map(|site| site.zone.as_str())
+    }
+
+    /// All tenants, in the order of their ids.
+    pub fn tenants(&self) -> Vec<&Tenant> {
+        let mut tenants: Vec<&Tenant> = self.tenants.values().collect();
+        tenants.sort_by(|a, b| a.id.cmp(&b.id));
+        tenants
     }
 
     /// All sites, in the order of their ids.
@@ -159,6 +206,26 @@ mod tests {
             rated_power_w: 0.0,
             token_hash: token_hash(token),
         }
+    }
+
+    #[test]
+    fn a_removed_site_is_unknown_but_its_zone_stays() {
+        let mut registry = Registry::default();
+        registry.put(Entry::Site(site("s1", "token")));
+        let gone = Site { token_hash: String::new(), ..site("s1", "token") };
+        let at = Timestamp::from_secs(1_700_000_000);
+        let removed = Entry::RemovedSite(RemovedSite { site: gone, at });
+        assert_eq!(removed.key(), "site/s1", "it takes the place of the site");
+        registry.put(removed.clone());
+        assert!(registry.site("s1").is_none() && registry.sites().is_empty());
+        assert!(registry.uploader("token").is_none() && registry.uploader("").is_none());
+        assert_eq!(registry.zone("s1"), Some("Asia/Tokyo"));
+        assert_eq!(registry.removed_site("s1").map(|r| r.at), Some(at));
+        registry.put(Entry::Site(site("s1", "again")));
+        assert!(registry.removed_site("s1").is_none() && registry.site("s1").is_some());
+        registry.put(removed.clone());
+        registry.remove(&removed.key());
+        assert_eq!(registry.zone("s1"), None, "a tombstone leaves nothing");
     }
 
     #[test]

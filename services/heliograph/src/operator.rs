@@ -2,7 +2,7 @@
 
 use heliograph_contract::{registry, topic};
 use heliograph_domain::{
-    TenantId,
+    TenantId, Timestamp,
     registry::{ApiToken, Entry, Role, Tenant},
 };
 use heliograph_log::{Log, NewRecord, TopicPartition, registry::Projection};
@@ -51,6 +51,7 @@ async fn create(log: &dyn Log) -> anyhow::Result<String> {
             tenant,
             role: Role::Operator,
             name: "the first operator".to_owned(),
+            created_at: Some(Timestamp::from_ms(jiff::Timestamp::now().as_millisecond())),
         }),
     ];
     for entry in entries {

@@ -93,7 +93,7 @@ async fn add(args: AddArgs) -> anyhow::Result<ExitCode> {
         upload_interval_s: args.upload_interval_s,
         reading_interval_s: args.reading_interval_s.unwrap_or(args.upload_interval_s),
         rated_power_w: args.rated_power_w,
-        token_hash: String::new(),
+        ..Default::default()
     };
     let token = put(&access, site, args.rotate_token).await;
     access.close().await?;

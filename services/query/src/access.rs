@@ -164,6 +164,7 @@ mod tests {
                 tenant: TenantId::parse("t1").unwrap(),
                 role,
                 name: token.into(),
+                created_at: None,
             }));
         }
         type Row<'a> = (&'a str, Option<&'a str>, Role, Result<Role, Code>);

@@ -146,6 +146,16 @@ mod tests {
         let mut r = record("x", Some(entry.encode_to_vec()));
         r.key = Some("site/s".into());
         assert_eq!(site_zone(&r), Some(("s".into(), Some("Asia/Tokyo".into()))));
+        let gone = v1::Site {
+            id: "s".into(),
+            zone: "Asia/Tokyo".into(),
+            removed_at_ms: Some(1),
+            ..Default::default()
+        };
+        let entry = v1::RegistryEntry { entry: Some(Entry::Site(gone)) };
+        r.value = Some(entry.encode_to_vec().into());
+        let want = Some(("s".into(), Some("Asia/Tokyo".into())));
+        assert_eq!(site_zone(&r), want, "the days of a removed site are still compared");
         r.value = None;
         assert_eq!(site_zone(&r), Some(("s".into(), None)));
         let letter = v1::DeadLetter {

@@ -86,7 +86,7 @@ pub fn sample_sites(count: usize) -> Vec<v1::Site> {
                 upload_interval_s: file.upload_interval_s,
                 reading_interval_s: file.reading_interval_s,
                 rated_power_w: (file.rated_power_w * Scale::PerSite.factor(spec)).round(),
-                token_hash: String::new(),
+                ..Default::default()
             }
         })
         .collect()

@@ -122,7 +122,8 @@ impl Stage {
         register(&*log, &Entry::Tenant(Tenant { id: tenant.clone(), name: "Operators".into() }))
             .await;
         let hash = token_hash(OPERATOR);
-        let token = ApiToken { hash, tenant, role: Role::Operator, name: "test".into() };
+        let token =
+            ApiToken { hash, tenant, role: Role::Operator, name: "test".into(), created_at: None };
         register(&*log, &Entry::ApiToken(token)).await;
 
         let config = QueryConfig { listen: ([127, 0, 0, 1], 0).into(), ..config };
@@ -180,7 +181,7 @@ pub fn site(tenant: &str, id: &str, zone: &str) -> v1::Site {
         upload_interval_s: 300,
         reading_interval_s: 60,
         rated_power_w: 49_500.0,
-        token_hash: String::new(),
+        ..Default::default()
     }
 }
 

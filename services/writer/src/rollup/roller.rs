@@ -235,9 +235,7 @@ impl Recompute {
         let registry = self.registry.current();
         let mut zones = DaysByZone::new();
         for bucket in buckets {
-            let name = registry
-                .site(bucket.site.as_str())
-                .map_or_else(|| ZONE_UNKNOWN.to_owned(), |site| site.zone.clone());
+            let name = registry.zone(bucket.site.as_str()).unwrap_or(ZONE_UNKNOWN).to_owned();
             let zone = zone(&name).map_err(|e| Trouble::Lasting(e.into()))?;
             let day = local_day(bucket.start, &zone).map_err(|e| Trouble::Lasting(e.into()))?;
             let number = i64::from(day.days_since_epoch);
