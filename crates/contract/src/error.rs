@@ -15,6 +15,10 @@ pub enum ErrorClass {
     /// A known token that may not do this.
     PermissionDenied,
     NotFound,
+    /// What was to be new is there.
+    AlreadyExists,
+    /// Something else must be done first.
+    FailedPrecondition,
     /// The request is larger than is ever taken.
     TooLarge,
     /// The request is in a format that is not taken.
@@ -40,6 +44,8 @@ impl ErrorClass {
             Self::Unauthenticated => Code::Unauthenticated,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
+            Self::AlreadyExists => Code::AlreadyExists,
+            Self::FailedPrecondition => Code::FailedPrecondition,
             Self::ResourceExhausted => Code::ResourceExhausted,
             Self::DeadlineExceeded | Self::RequestTimeout => Code::DeadlineExceeded,
             Self::Unavailable => Code::Unavailable,
@@ -53,6 +59,7 @@ impl ErrorClass {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AlreadyExists | Self::FailedPrecondition => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

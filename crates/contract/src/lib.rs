@@ -14,7 +14,9 @@ pub mod v1 {
         include_bytes!(concat!(env!("OUT_DIR"), "/heliograph.v1.bin"));
 }
 
+pub mod access;
 pub mod error;
 pub mod event;
 pub mod registry;
+mod secret;
 pub mod topic;

@@ -47,11 +47,7 @@ fn to_wire(entry: &Entry) -> v1::RegistryEntry {
         Entry::ApiToken(t) => Wire::ApiToken(v1::ApiToken {
             hash: t.hash.clone(),
             tenant_id: t.tenant.to_string(),
-            role: match t.role {
-                Role::Viewer => v1::Role::Viewer,
-                Role::Operator => v1::Role::Operator,
-            }
-            .into(),
+            role: role_to_wire(t.role).into(),
             name: t.name.clone(),
             created_at_ms: t.created_at.map(Timestamp::as_ms),
         }),
@@ -86,6 +82,29 @@ fn from_wire(entry: v1::registry_entry::Entry) -> Result<Entry, Violation> {
         },
         Wire::ApiToken(t) => Entry::ApiToken(api_token(t)?),
     })
+}
+
+pub fn role_to_wire(role: Role) -> v1::Role {
+    match role {
+        Role::Viewer => v1::Role::Viewer,
+        Role::Operator => v1::Role::Operator,
+    }
+}
+
+/// The longest name that people are shown.
+const NAME_CHARS_MAX: usize = 200;
+
+/// Checks a name, which stands in tables on people's screens. What is on the log already is not
+/// held against it.
+///
+/// # Errors
+/// A [`Violation`] of `field`.
+pub fn check_name(field: &str, name: &str) -> Result<(), Violation> {
+    if name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let want = format!("at most {NAME_CHARS_MAX} characters without control characters");
+    Err(Violation::new(field, format_args!("{name:?}"), want))
 }
 
 /// Checks a tenant as it came over the wire.

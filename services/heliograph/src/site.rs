@@ -131,7 +131,7 @@ async fn samples(args: SamplesArgs) -> anyhow::Result<ExitCode> {
 
 /// Puts a site; a tenant that is not registered yet is added and named by its id.
 async fn put(access: &Access, site: Site, rotate_token: bool) -> anyhow::Result<String> {
-    let request = PutSiteRequest { site: Some(site.clone()), rotate_token };
+    let request = PutSiteRequest { site: Some(site.clone()), rotate_token, ..Default::default() };
     let refused = match access.admin().put_site(request.clone()).await {
         Ok(answer) => return Ok(answer.into_inner().token),
         Err(status) => status,
@@ -142,7 +142,7 @@ async fn put(access: &Access, site: Site, rotate_token: bool) -> anyhow::Result<
         return Err(explain(&refused));
     }
     let tenant = Tenant { id: site.tenant_id.clone(), name: site.tenant_id };
-    let request_tenant = PutTenantRequest { tenant: Some(tenant) };
+    let request_tenant = PutTenantRequest { tenant: Some(tenant), ..Default::default() };
     access.admin().put_tenant(request_tenant).await.map_err(|s| explain(&s))?;
     let answer = access.admin().put_site(request).await.map_err(|s| explain(&s))?;
     Ok(answer.into_inner().token)

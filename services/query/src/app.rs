@@ -31,6 +31,7 @@ pub struct App {
     config: QueryConfig,
     /// Cancelled when the service begins to leave: log streams end.
     leaving: Shutdown,
+    registry: Projection,
     /// Ends the registry's follower when the last call has ended.
     _following: DropGuard,
 }
@@ -60,7 +61,7 @@ impl App {
         };
         let admin = Admin::new(log, registry.clone(), leaving.clone());
         let edge = Edge {
-            registry,
+            registry: registry.clone(),
             calls: Arc::new(Semaphore::new(config.concurrency_max)),
             streams: Arc::new(Semaphore::new(config.log_streams_max)),
             deadline_max: config.deadline_max,
@@ -81,7 +82,22 @@ impl App {
             .merge(health::routes(readiness.clone()))
             .layer(middleware::from_fn_with_state(Arc::new(edge), edge::guard));
         let _following = following.drop_guard();
-        Ok(Self { listener, addr, router, readiness, reporter, config, leaving, _following })
+        Ok(Self {
+            listener,
+            addr,
+            router,
+            readiness,
+            reporter,
+            config,
+            leaving,
+            registry,
+            _following,
+        })
+    }
+
+    /// The registry as this service follows it.
+    pub fn registry(&self) -> Projection {
+        self.registry.clone()
     }
 
     /// Where it listens.

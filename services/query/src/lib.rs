@@ -19,6 +19,7 @@ mod config;
 mod deadline;
 mod edge;
 mod error;
+mod page;
 mod points;
 mod read_log;
 mod readings;

@@ -5,6 +5,7 @@ use crate::{
     config::QueryConfig,
     deadline::Deadline,
     error::{internal, violation},
+    page,
     readings::Readings,
     request, site,
     store::Reader,
@@ -18,9 +19,6 @@ use heliograph_log::registry::Projection;
 use jiff::tz::TimeZone;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Request, Response, Status};
-
-const PAGE_SITES_DEFAULT: u32 = 1_000;
-const PAGE_SITES_MAX: u32 = 10_000;
 
 pub struct Viewer {
     pub reader: Reader,
@@ -50,33 +48,16 @@ impl QueryService for Viewer {
     ) -> Result<Response<v1::ListSitesResponse>, Status> {
         let (caller, _) = call(&request)?;
         let v1::ListSitesRequest { page_size, page_token } = request.into_inner();
-        let page_size = match page_size {
-            0 => PAGE_SITES_DEFAULT,
-            size if size <= PAGE_SITES_MAX => size,
-            size => {
-                let want = format!("at most {PAGE_SITES_MAX}");
-                return Err(violation(Violation::new("page_size", size, want)));
-            }
-        } as usize;
-        if !page_token.is_empty() {
-            SiteId::parse(&page_token).map_err(|_| {
-                let got = format_args!("{page_token:?}");
-                violation(Violation::new("page_token", got, "next_page_token of the page before"))
-            })?;
-        }
+        let size = page::size(page_size)?;
+        page::check_token(&page_token, |token| SiteId::parse(token).is_ok())?;
         let registry = self.registry.current();
-        let mut sites = registry
+        let sites = registry
             .sites()
             .into_iter()
-            .filter(|site| caller.sees(site) && site.id.as_str() > page_token.as_str());
-        let page: Vec<v1::SiteSummary> =
-            sites.by_ref().take(page_size).map(site::summary).collect();
-        let more = sites.next().is_some();
-        let last = page.last().filter(|_| more).map(|site| site.site_id.clone());
-        Ok(Response::new(v1::ListSitesResponse {
-            sites: page,
-            next_page_token: last.unwrap_or_default(),
-        }))
+            .filter(|site| caller.sees(site) && site.id.as_str() > page_token.as_str())
+            .map(site::summary);
+        let (sites, next_page_token) = page::cut(sites, size, |site| &site.site_id);
+        Ok(Response::new(v1::ListSitesResponse { sites, next_page_token }))
     }
 
     async fn get_site(
@@ -113,7 +94,8 @@ fn call<T>(request: &Request<T>) -> Result<(Principal, Deadline), Status> {
     }
 }
 
-fn now() -> Timestamp {
+/// The edge where the service reads the clock.
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_ms(since.as_millis() as i64)
 }

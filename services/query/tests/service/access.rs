@@ -54,7 +54,7 @@ async fn tokens_open_what_their_role_allows_and_nothing_else() {
     let site = Some(site("t1", "s2", "UTC"));
     let denied = [
         admin.put_tenant(v1::PutTenantRequest::default()).await.unwrap_err(),
-        admin.put_site(v1::PutSiteRequest { site, rotate_token: false }).await.unwrap_err(),
+        admin.put_site(v1::PutSiteRequest { site, ..Default::default() }).await.unwrap_err(),
         admin.create_api_token(v1::CreateApiTokenRequest::default()).await.unwrap_err(),
         admin.list_offsets(v1::ListOffsetsRequest::default()).await.unwrap_err(),
         admin.read_log(v1::ReadLogRequest::default()).await.unwrap_err(),

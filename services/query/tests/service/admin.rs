@@ -11,7 +11,7 @@ async fn stage() -> Stage {
 }
 
 fn put(site: v1::Site) -> v1::PutSiteRequest {
-    v1::PutSiteRequest { site: Some(site), rotate_token: false }
+    v1::PutSiteRequest { site: Some(site), ..Default::default() }
 }
 
 /// What stands on the registry's topic, the newest last.
@@ -33,7 +33,8 @@ async fn a_sites_token_is_shown_once_and_kept_as_a_hash() {
     let renamed = v1::Site { name: "Roof".into(), ..site("t1", "s1", "UTC") };
     let kept = admin.put_site(put(renamed.clone())).await.unwrap().into_inner().token;
     assert_eq!(kept, "", "a known site keeps its token");
-    let rotate = v1::PutSiteRequest { site: Some(renamed), rotate_token: true };
+    let rotate =
+        v1::PutSiteRequest { site: Some(renamed), rotate_token: true, ..Default::default() };
     let second = admin.put_site(rotate).await.unwrap().into_inner().token;
     assert_ne!(second, first);
     let hashes: Vec<String> = entries(&stage)
@@ -92,7 +93,7 @@ async fn what_breaks_a_rule_changes_nothing() {
     }
     let no_site = v1::PutSiteRequest::default();
     assert_eq!(violated(&admin.put_site(no_site).await.unwrap_err()), ["site"]);
-    let no_id = v1::PutTenantRequest { tenant: Some(v1::Tenant::default()) };
+    let no_id = v1::PutTenantRequest { tenant: Some(v1::Tenant::default()), ..Default::default() };
     assert_eq!(violated(&admin.put_tenant(no_id).await.unwrap_err()), ["tenant.id"]);
     let token = |tenant_id: &str, role: v1::Role| v1::CreateApiTokenRequest {
         api_token: Some(v1::ApiToken {

@@ -148,7 +148,7 @@ impl Stage {
 
     pub async fn put_tenant(&self, id: &str) {
         let tenant = v1::Tenant { id: id.into(), name: id.into() };
-        let request = v1::PutTenantRequest { tenant: Some(tenant) };
+        let request = v1::PutTenantRequest { tenant: Some(tenant), ..Default::default() };
         self.admin(OPERATOR).await.put_tenant(request).await.unwrap();
     }
 
@@ -156,7 +156,7 @@ impl Stage {
     pub async fn put_site(&self, tenant: &str, id: &str, zone: &str) -> String {
         self.put_tenant(tenant).await;
         let request =
-            v1::PutSiteRequest { site: Some(site(tenant, id, zone)), rotate_token: false };
+            v1::PutSiteRequest { site: Some(site(tenant, id, zone)), ..Default::default() };
         self.admin(OPERATOR).await.put_site(request).await.unwrap().into_inner().token
     }
 
