@@ -102,6 +102,21 @@ impl Access {
         Self::open_directory(args).await
     }
 
+    /// Opens, works, and closes whatever came of it.
+    ///
+    /// # Errors
+    /// What opening, `work` or closing says.
+    pub async fn within<T>(
+        args: &AccessArgs,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let access = Self::open(args).await?;
+        let outcome = work(&access).await;
+        let closed = access.close().await;
+        let value = outcome?;
+        closed.map(|()| value)
+    }
+
     async fn open_directory(args: &AccessArgs) -> anyhow::Result<Self> {
         let any = ([127, 0, 0, 1], 0).into();
         let installation = Installation::open(&args.data_dir, any).await?;

@@ -5,7 +5,7 @@ use crate::{
     audit::{self, AuditArgs},
     completions, dead_letters, help, lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
-    site, store, up, upload,
+    site, store, tenant, token, up, upload,
     views::{Style, readings, sites, terminal},
 };
 use clap::{
@@ -44,6 +44,8 @@ pub struct Cli {
 enum Command {
     Up(up::UpArgs),
     Site(site::SiteArgs),
+    Tenant(tenant::TenantArgs),
+    Token(token::TokenArgs),
     Upload(upload::UploadArgs),
     Simulate(SimulateArgs),
     /// List the sites: last reading, last arrival, completeness
@@ -159,6 +161,8 @@ impl Cli {
         match self.command {
             Command::Up(args) => up::run(args, shutdown).await,
             Command::Site(args) => site::run(args).await,
+            Command::Tenant(args) => tenant::run(args).await,
+            Command::Token(args) => token::run(args).await,
             Command::Upload(args) => upload::run(args).await,
             Command::Simulate(args) => simulate::run(args, shutdown).await,
             Command::Sites(WithAccess { args, access }) => {

@@ -1,19 +1,29 @@
 //! `heliograph site`: sites in the registry.
+//!
+//! A token stands alone on stdout, so that `TOKEN=$(heliograph site add …)` works; what is said
+//! about it goes to stderr.
+
+mod import;
+mod put;
+mod rows;
+mod samples;
+mod tokens;
 
 use crate::{
     access::{Access, AccessArgs, explain},
-    simulate::sample_sites,
+    say::{self, hint},
+    views::{number, table},
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use heliograph_contract::v1::{PutSiteRequest, PutTenantRequest, Site, Tenant};
-use std::{
-    collections::BTreeMap, fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf,
-    process::ExitCode,
+use heliograph_contract::v1::{
+    ChangeSiteRequest, PutMode, RemoveSiteRequest, RotateSiteTokenRequest, Site,
 };
-use tonic_types::StatusExt;
+use serde_json::json;
+use std::process::ExitCode;
+use tonic::Code;
 
-/// Sites in the registry.
+/// Sites in the registry: who may upload, and how their days are cut.
 #[derive(Debug, Args)]
 pub struct SiteArgs {
     #[command(subcommand)]
@@ -23,13 +33,23 @@ pub struct SiteArgs {
 #[derive(Debug, Subcommand)]
 enum SiteCommand {
     Add(AddArgs),
-    Samples(SamplesArgs),
+    Set(SetArgs),
+    Import(import::ImportArgs),
+    List(ListArgs),
+    RotateToken(RotateArgs),
+    Remove(RemoveArgs),
+    Samples(samples::SamplesArgs),
 }
 
-/// Register a site, or change one; prints a new site's upload token, once.
+/// Register a new site; prints its upload token, once
+///
+/// A site that is there already is left as it is: `site set` changes it.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph site add roof-7 --tenant acme --zone Asia/Tokyo \
-                        --upload-interval-s 60")]
+#[command(
+    after_help = "Examples:\n  heliograph site add roof-7 --tenant acme --zone Asia/Tokyo\n  \
+                        TOKEN=$(heliograph site add roof-8 --tenant acme --zone Asia/Tokyo \
+                        --upload-interval-s 300)"
+)]
 struct AddArgs {
     /// Site id: letters, digits, . _ -
     id: String,
@@ -39,7 +59,7 @@ struct AddArgs {
     /// Name shown to people; the id without it.
     #[arg(long)]
     name: Option<String>,
-    /// IANA time zone; the site's days are cut by it.
+    /// IANA time zone; the site's days are cut by it, for ever.
     #[arg(long)]
     zone: String,
     /// How often the logger uploads, in seconds.
@@ -48,28 +68,85 @@ struct AddArgs {
     /// How often the logger measures, in seconds; the upload interval without it.
     #[arg(long)]
     reading_interval_s: Option<u32>,
-    /// Rated power (DC, STC) in W.
+    /// Rated power (DC, STC) in W; 0 when unknown.
     #[arg(long, default_value_t = 0.0)]
     rated_power_w: f64,
-    /// Give an existing site a new token.
+    /// Print one JSON object with the site and its token.
     #[arg(long)]
-    rotate_token: bool,
+    json: bool,
     #[command(flatten)]
     access: AccessArgs,
 }
 
-/// Register the sample plants for `heliograph simulate` and write their upload tokens to a file.
-///
-/// Sites whose token is in the file keep it.
+/// Change a site: only what is named; its time zone is fixed
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  heliograph site samples --sites 5 --tokens data/tokens.json")]
-struct SamplesArgs {
-    /// How many; the five sample plants, then copies of them.
-    #[arg(long, default_value_t = 5)]
-    sites: usize,
-    /// JSON object, site → token; made readable by its owner only.
+#[command(after_help = "Examples:\n  heliograph site set roof-7 --name 'Roof of the school'\n  \
+                        heliograph site set roof-7 --upload-interval-s 300 --rated-power-w 49500")]
+struct SetArgs {
+    /// Site id.
+    id: String,
+    /// Another tenant; from then on its viewers see the site, and what it sent.
     #[arg(long)]
-    tokens: PathBuf,
+    tenant: Option<String>,
+    /// Name shown to people.
+    #[arg(long)]
+    name: Option<String>,
+    /// How often the logger uploads, in seconds.
+    #[arg(long)]
+    upload_interval_s: Option<u32>,
+    /// How often the logger measures, in seconds.
+    #[arg(long)]
+    reading_interval_s: Option<u32>,
+    /// Rated power (DC, STC) in W; 0 when unknown.
+    #[arg(long)]
+    rated_power_w: Option<f64>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// List the sites as they are registered
+///
+/// `heliograph sites` says what arrived from them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  heliograph site list\n  heliograph site list --tenant acme \
+                        --json")]
+struct ListArgs {
+    /// Only this tenant's.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// Give a site a new upload token and print it, once; the old one stops working
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  heliograph site rotate-token roof-7\n  \
+                        TOKEN=$(heliograph site rotate-token roof-7)")]
+struct RotateArgs {
+    /// Site id.
+    id: String,
+    /// Print one JSON object with the site and its token.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// Remove a site; its token stops working, its readings stay
+///
+/// Viewers no longer see the site. Added again for the same tenant, it has its readings back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  heliograph site remove roof-7\n  \
+                        heliograph site remove roof-7 --yes")]
+struct RemoveArgs {
+    /// Site id.
+    id: String,
+    /// Do not ask; wanted where nobody can answer.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -79,12 +156,17 @@ struct SamplesArgs {
 pub async fn run(args: SiteArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         SiteCommand::Add(args) => add(args).await,
-        SiteCommand::Samples(args) => samples(args).await,
-    }
+        SiteCommand::Set(args) => set(args).await,
+        SiteCommand::Import(args) => return import::run(args).await,
+        SiteCommand::List(args) => list(args).await,
+        SiteCommand::RotateToken(args) => rotate_token(args).await,
+        SiteCommand::Remove(args) => remove(args).await,
+        SiteCommand::Samples(args) => samples::run(args).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn add(args: AddArgs) -> anyhow::Result<ExitCode> {
-    let access = Access::open(&args.access).await?;
+async fn add(args: AddArgs) -> anyhow::Result<()> {
     let site = Site {
         name: args.name.unwrap_or_else(|| args.id.clone()),
         id: args.id,
@@ -95,55 +177,123 @@ async fn add(args: AddArgs) -> anyhow::Result<ExitCode> {
         rated_power_w: args.rated_power_w,
         ..Default::default()
     };
-    let token = put(&access, site, args.rotate_token).await;
-    access.close().await?;
-    let mut out = std::io::stdout().lock();
-    match token?.as_str() {
-        "" => writeln!(out, "changed; the site keeps its token")?,
-        token => writeln!(out, "{token}")?,
+    let (id, tenant) = (site.id.clone(), site.tenant_id.clone());
+    let put = Access::within(&args.access, async |access| {
+        put::site(access, site, PutMode::Add, false).await.map_err(|status| match status.code() {
+            Code::AlreadyExists => anyhow::anyhow!(
+                "{}; `heliograph site set {id}` changes it, `heliograph site rotate-token {id}` \
+                 gives it a new token",
+                status.message()
+            ),
+            _ => explain(&status),
+        })
+    })
+    .await?;
+    if put.tenant_is_new {
+        hint(format_args!("tenant {tenant} is new"));
     }
-    Ok(ExitCode::SUCCESS)
+    hint(format_args!("site {id} is registered; its upload token is shown only now"));
+    let object = json!({ "site": id, "tenant": tenant, "tenant_is_new": put.tenant_is_new,
+                         "token": put.token });
+    say::either(args.json, &object, &put.token)
 }
 
-async fn samples(args: SamplesArgs) -> anyhow::Result<ExitCode> {
-    let mut tokens: BTreeMap<String, String> = match fs::read(&args.tokens) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}: want a JSON object", args.tokens.display()))?,
-        Err(_) => BTreeMap::new(),
+async fn set(args: SetArgs) -> anyhow::Result<()> {
+    let request = ChangeSiteRequest {
+        site_id: args.id.clone(),
+        tenant_id: args.tenant.clone(),
+        name: args.name,
+        upload_interval_s: args.upload_interval_s,
+        reading_interval_s: args.reading_interval_s,
+        rated_power_w: args.rated_power_w,
     };
-    let access = Access::open(&args.access).await?;
-    for site in sample_sites(args.sites) {
-        let id = site.id.clone();
-        // A site that was registered elsewhere has a token that we cannot know.
-        let token = put(&access, site, !tokens.contains_key(&id)).await?;
-        if !token.is_empty() {
-            tokens.insert(id, token);
+    let nothing = ChangeSiteRequest { site_id: args.id.clone(), ..Default::default() };
+    anyhow::ensure!(
+        request != nothing,
+        "nothing to change: name at least one of --tenant, --name, --upload-interval-s, \
+         --reading-interval-s, --rated-power-w"
+    );
+    Access::within(&args.access, async |access| {
+        access.admin().change_site(request).await.map_err(|status| {
+            let refused = explain(&status);
+            match (put::is_unknown_tenant(&status), &args.tenant) {
+                (true, Some(id)) => {
+                    refused.context(format!("`heliograph tenant add {id}` adds it"))
+                }
+                _ => refused,
+            }
+        })
+    })
+    .await?;
+    say::line("changed")
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<()> {
+    let sites = Access::within(&args.access, async |access| put::all_sites(access).await).await?;
+    let wanted = |tenant: &str| args.tenant.as_deref().is_none_or(|only| only == tenant);
+    let mut rows =
+        table(&["site", "name", "tenant", "zone", "uploads every", "measures every", "rated"]);
+    let mut count = 0;
+    for site in sites.into_iter().filter(|site| wanted(&site.tenant_id)) {
+        count += 1;
+        if args.json {
+            say::line(json!({
+                "site": site.site_id, "tenant": site.tenant_id, "name": site.name,
+                "zone": site.zone, "upload_interval_s": site.upload_interval_s,
+                "reading_interval_s": site.reading_interval_s,
+                "rated_power_w": site.rated_power_w,
+            }))?;
+            continue;
         }
+        let rated = match site.rated_power_w {
+            w if w > 0.0 => format!("{} kW", number(w / 1_000.0)),
+            _ => String::new(),
+        };
+        rows.add_row([
+            site.site_id,
+            site.name,
+            site.tenant_id,
+            site.zone,
+            format!("{} s", site.upload_interval_s),
+            format!("{} s", site.reading_interval_s),
+            rated,
+        ]);
     }
-    access.close().await?;
-    let mut options = fs::OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&args.tokens)?;
-    file.write_all(&serde_json::to_vec_pretty(&tokens)?)?;
-    writeln!(std::io::stdout().lock(), "{} sites registered", args.sites)?;
-    Ok(ExitCode::SUCCESS)
+    match args.json {
+        true => Ok(()),
+        false => say::line(format_args!(
+            "{rows}\n{count} sites; `heliograph sites` says what arrived from them"
+        )),
+    }
 }
 
-/// Puts a site; a tenant that is not registered yet is added and named by its id.
-async fn put(access: &Access, site: Site, rotate_token: bool) -> anyhow::Result<String> {
-    let request = PutSiteRequest { site: Some(site.clone()), rotate_token, ..Default::default() };
-    let refused = match access.admin().put_site(request.clone()).await {
-        Ok(answer) => return Ok(answer.into_inner().token),
-        Err(status) => status,
-    };
-    let is_tenant = |v: &tonic_types::FieldViolation| v.field == "site.tenant_id";
-    let details = refused.get_details_bad_request();
-    if !details.is_some_and(|bad| bad.field_violations.iter().any(is_tenant)) {
-        return Err(explain(&refused));
+async fn rotate_token(args: RotateArgs) -> anyhow::Result<()> {
+    let request = RotateSiteTokenRequest { site_id: args.id.clone() };
+    let answer = Access::within(&args.access, async |access| {
+        access.admin().rotate_site_token(request).await.map_err(|s| explain(&s))
+    })
+    .await?;
+    let token = answer.into_inner().token;
+    hint(format_args!(
+        "the old token of {} no longer works; the new one is shown only now",
+        args.id
+    ));
+    say::either(args.json, &json!({ "site": args.id, "token": token }), &token)
+}
+
+async fn remove(args: RemoveArgs) -> anyhow::Result<()> {
+    let id = &args.id;
+    let question = format!("Remove site {id}? Its logger is refused from then on.");
+    if !say::is_agreed(args.yes, &question).context("site remove")? {
+        return say::line("left as it is");
     }
-    let tenant = Tenant { id: site.tenant_id.clone(), name: site.tenant_id };
-    let request_tenant = PutTenantRequest { tenant: Some(tenant), ..Default::default() };
-    access.admin().put_tenant(request_tenant).await.map_err(|s| explain(&s))?;
-    let answer = access.admin().put_site(request).await.map_err(|s| explain(&s))?;
-    Ok(answer.into_inner().token)
+    let request = RemoveSiteRequest { site_id: id.clone() };
+    Access::within(&args.access, async |access| {
+        access.admin().remove_site(request).await.map_err(|s| explain(&s))
+    })
+    .await?;
+    say::line(format_args!(
+        "removed; its readings and its time zone stay, and are there again when the same tenant \
+         adds {id} again"
+    ))
 }

@@ -75,7 +75,7 @@ fn age(now: Timestamp, then: Timestamp) -> String {
 }
 
 /// A value for the eye: thousands apart, at most three decimals, fewer where they say nothing.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let decimals = if value.abs() >= 1_000.0 { 1 } else { 3 };
     let text = grouped(value, decimals);
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -112,7 +112,7 @@ fn local_time(ts: Timestamp, zone: &TimeZone, format: &str) -> String {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
     table
