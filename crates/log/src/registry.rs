@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 const READ_BYTES_MAX: usize = 1 << 20;
 const WAIT: Duration = Duration::from_secs(5);
+/// After an error; well below the second within which a change is to be known everywhere.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The registry and how far it has been read.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +93,10 @@ async fn follow(
                 // The last known registry goes on being served: an unreachable log must not turn
                 // into refused tokens.
                 tracing::warn!(%error, "registry not readable; going on with what is known");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
             }
         }
     }
@@ -116,5 +121,84 @@ fn apply(view: &mut View, records: Vec<Record>) {
                 }
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        memory::MemoryLog,
+        port::{Log, NewRecord, OffsetRange},
+        topics,
+    };
+    use async_trait::async_trait;
+    use heliograph_domain::{
+        TenantId,
+        registry::{Entry, Tenant},
+    };
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::time::Instant;
+
+    /// A log whose next reads fail.
+    struct Flaky {
+        inner: Arc<MemoryLog>,
+        failures: AtomicU32,
+    }
+
+    #[async_trait]
+    impl LogRead for Flaky {
+        async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+            self.inner.partitions(topic).await
+        }
+
+        async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
+            self.inner.offsets(tp).await
+        }
+
+        async fn read(
+            &self,
+            tp: &TopicPartition,
+            from: u64,
+            max_bytes: usize,
+        ) -> Result<Vec<Record>, LogError> {
+            let less = |n: u32| n.checked_sub(1);
+            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+                return Err(LogError::Unavailable("the test says so".into()));
+            }
+            self.inner.read(tp, from, max_bytes).await
+        }
+
+        async fn wait_past(
+            &self,
+            tp: &TopicPartition,
+            offset: u64,
+            timeout: Duration,
+        ) -> Result<(), LogError> {
+            self.inner.wait_past(tp, offset, timeout).await
+        }
+    }
+
+    /// The clock is the test's: it stands still but for what the follower sleeps.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_known_within_a_second_also_after_an_error() {
+        let inner = MemoryLog::new();
+        inner.ensure_topics(&topics::declared().unwrap()).await.unwrap();
+        let log = Arc::new(Flaky { inner: inner.clone(), failures: AtomicU32::new(0) });
+        let stop = CancellationToken::new();
+        let followed = Projection::load(log.clone(), stop.clone()).await.unwrap();
+        for (failures, id) in [(0, "t1"), (1, "t2"), (3, "t3")] {
+            log.failures.store(failures, Ordering::Relaxed);
+            let tenant = Tenant { id: TenantId::parse(id).unwrap(), name: id.into() };
+            let to = TopicPartition::new(topic::REGISTRY, 0);
+            let record = NewRecord::event(to, registry::encode(&Entry::Tenant(tenant)));
+            let changed_at = Instant::now();
+            let offset = inner.append(record).await.unwrap().offset;
+            followed.reached(offset).await.unwrap();
+            assert!(followed.current().tenant(id).is_some());
+            assert!(changed_at.elapsed() < Duration::from_secs(1), "after {failures} errors");
+            assert_eq!(log.failures.load(Ordering::Relaxed), 0);
+        }
+        stop.cancel();
     }
 }
