@@ -12,6 +12,7 @@ pub mod reading;
 pub mod registry;
 pub mod retry;
 pub mod rollup;
+pub mod secret;
 pub mod time;
 pub mod unit;
 pub mod upload;
@@ -19,5 +20,6 @@ mod violation;
 
 pub use id::{DeviceId, MetricName, SiteId, TenantId, UploadId};
 pub use reading::{Quality, Reading};
+pub use secret::Secret;
 pub use time::Timestamp;
-pub use violation::Violation;
+pub use violation::{Violation, Violations};

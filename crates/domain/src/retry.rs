@@ -4,6 +4,7 @@
 //! Jitter" (AWS Architecture Blog, 2015), "full jitter". The shells that wait use the `backoff`
 //! crate behind `heliograph_service::retry`; this is what answers carry (`Retry-After`).
 
+use crate::Violation;
 use std::time::Duration;
 
 /// A validated range for a jittered `Retry-After`.
@@ -16,12 +17,13 @@ pub struct RetryAfter {
 impl RetryAfter {
     /// # Errors
     /// When `min` is under one second (the header counts whole seconds) or `max` is under `min`.
-    pub fn try_new(min: Duration, max: Duration) -> Result<Self, String> {
+    pub fn try_new(min: Duration, max: Duration) -> Result<Self, Violation> {
         if min < Duration::from_secs(1) {
-            return Err(format!("retry_after_min: got {min:?}, want at least 1s"));
+            return Err(Violation::new("retry_after_min", format_args!("{min:?}"), "at least 1s"));
         }
         if max < min {
-            return Err(format!("retry_after_max: got {max:?}, want at least {min:?}"));
+            let want = format!("at least retry_after_min ({min:?})");
+            return Err(Violation::new("retry_after_max", format_args!("{max:?}"), want));
         }
         Ok(Self { min, max })
     }

@@ -15,6 +15,7 @@ use crate::{
     ledger::{Epoch, Ledger},
     port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
 };
+use heliograph_domain::{Violation, Violations};
 use phase::{Phase, Step};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -48,23 +49,18 @@ impl Default for ConsumerConfig {
 }
 
 impl ConsumerConfig {
-    /// # Errors
-    /// Names the key, what it got and what it wants.
-    pub fn validate(&self, session_timeout: Duration) -> Result<(), String> {
-        if self.open_records_max == 0 || self.open_bytes_max == 0 {
-            return Err("consumer.open_records_max, open_bytes_max: got 0, want at least 1".into());
-        }
-        if self.commit_interval_ms == 0 {
-            return Err("consumer.commit_interval_ms: got 0, want at least 1".into());
-        }
+    /// Every value that makes no sense, under keys below `part`, the section it stands in.
+    pub fn violations(&self, part: &'static str, session_timeout: Duration) -> Vec<Violation> {
+        let mut found = Violations::of(part);
+        found.range("open_records_max", self.open_records_max, 1, 10_000_000);
+        found.range("open_bytes_max", self.open_bytes_max, 1, 1 << 40);
+        found.range("commit_interval_ms", self.commit_interval_ms, 1, 60_000);
         let drain = Duration::from_millis(self.drain_timeout_ms);
         if drain >= session_timeout {
-            return Err(format!(
-                "consumer.drain_timeout_ms: got {drain:?}, want less than the session time-out \
-                 {session_timeout:?}"
-            ));
+            let want = format!("less than the session_timeout ({session_timeout:?}), in ms");
+            found.add("drain_timeout_ms", self.drain_timeout_ms, want);
         }
-        Ok(())
+        found.into_vec()
     }
 }
 

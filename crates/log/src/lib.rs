@@ -16,7 +16,7 @@ pub mod port;
 pub mod registry;
 pub mod topics;
 
-pub use config::{LogConfig, open};
+pub use config::{LogConfig, LogKind, open};
 pub use port::{
     Appended, GroupConsumer, GroupEvent, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange,
     Record, TopicPartition,

@@ -16,7 +16,7 @@ use crate::topics::TopicSpec;
 use async_trait::async_trait;
 use bytes::Bytes;
 use heliograph_contract::event::{Encoded, Header};
-use heliograph_domain::Timestamp;
+use heliograph_domain::{Timestamp, Violation};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// One partition of one topic.
@@ -135,6 +135,12 @@ impl LogError {
     /// Whether trying again can help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+
+    /// Settings that no log can be opened with.
+    pub(crate) fn invalid(found: &[Violation]) -> Self {
+        let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+        Self::Config(said.join("; "))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::Shutdown;
 use axum::Router;
+use heliograph_domain::{Violation, Violations};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -36,6 +37,18 @@ impl Default for HttpLimits {
             header_read_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl HttpLimits {
+    /// Every value that makes no sense, under keys below `part`, the section it stands in.
+    pub fn violations(&self, part: &'static str) -> Vec<Violation> {
+        let (short, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        let mut found = Violations::of(part);
+        found.range("connections_max", self.connections_max, 1, 1_000_000);
+        found.time("header_read_timeout", self.header_read_timeout, short, hour);
+        found.time("drain_timeout", self.drain_timeout, short, hour);
+        found.into_vec()
     }
 }
 

@@ -7,7 +7,8 @@ use std::{future::Future, process::ExitCode};
 const EX_USAGE: u8 = 64;
 
 /// Runs `work` until it ends, handing it a [`Shutdown`] that SIGTERM and Ctrl-C cancel. Prints
-/// the error chain of a failure; a [`ConfigError`] anywhere in it ends with status 64.
+/// the error chain of a failure; a [`ConfigError`] anywhere in it is told mistake by mistake, one line
+/// each, and ends with status 64.
 pub fn run<F, Fut>(work: F) -> ExitCode
 where
     F: FnOnce(Shutdown) -> Fut,
@@ -53,9 +54,12 @@ async fn cancel_on_signal(shutdown: Shutdown) {
 
 #[allow(clippy::print_stderr, reason = "the last word of a failed command goes to its caller")]
 fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    match error.chain().any(|e| e.is::<ConfigError>()) {
-        true => ExitCode::from(EX_USAGE),
-        false => ExitCode::FAILURE,
+    if let Some(ConfigError(mistakes)) = error.chain().find_map(|e| e.downcast_ref()) {
+        for mistake in mistakes {
+            eprintln!("error: {mistake}");
+        }
+        return ExitCode::from(EX_USAGE);
     }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

@@ -1,25 +1,26 @@
 //! How a ClickHouse is reached, and what its errors mean.
 
-use std::fmt;
-
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
-use serde::Deserialize;
+use heliograph_domain::{Secret, Violation, Violations};
+use serde::{Deserialize, Serialize};
 
 use crate::codes;
 pub use crate::codes::StoreErrorClass;
 
 /// Where the store is.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// `http://host:port` of a ClickHouse server or of the embedded store.
     pub url: String,
     pub database: String,
+    #[serde(with = "empty_is_none")]
     pub user: Option<String>,
-    pub password: Option<String>,
+    pub password: Secret,
     /// The cluster's name in the server's configuration. With it tables are replicated, DDL goes
     /// `ON CLUSTER` and an insert waits for a quorum; without it, for the disk.
+    #[serde(with = "empty_is_none")]
     pub cluster: Option<String>,
 }
 
@@ -29,22 +30,81 @@ impl Default for StoreConfig {
             url: "http://127.0.0.1:8123".into(),
             database: "heliograph".into(),
             user: None,
-            password: None,
+            password: Secret::default(),
             cluster: None,
         }
     }
 }
 
-impl fmt::Debug for StoreConfig {
-    /// Configurations end up in logs; the password does not.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreConfig")
-            .field("url", &self.url)
-            .field("database", &self.database)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("cluster", &self.cluster)
-            .finish()
+impl StoreConfig {
+    /// Every value that makes no sense.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::of("store");
+        match address(&self.url) {
+            Address::Plain => {}
+            // What stands before the @ may be a password.
+            Address::WithUser(rest) => {
+                let want = "an address without user and password: they have keys of their own";
+                found.add("url", format_args!("\"http://***@{rest}\""), want);
+            }
+            Address::Wrong => {
+                let got = format!("{:?}", self.url);
+                found.add("url", got, "http://host:port of ClickHouse's HTTP interface");
+            }
+        }
+        let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if self.database.is_empty() || !plain(&self.database) {
+            found.add("database", format!("{:?}", self.database), "letters, digits and _");
+        }
+        if let Some(cluster) = self.cluster.as_deref().filter(|name| !plain(name)) {
+            found.add("cluster", format!("{cluster:?}"), "letters, digits and _");
+        }
+        // Both travel as HTTP headers.
+        let visible = |text: &str| text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        if let Some(user) = self.user.as_deref().filter(|user| !visible(user)) {
+            found.add("user", format!("{user:?}"), "ASCII without control characters");
+        }
+        if !visible(self.password.expose()) {
+            found.add("password", "\"***\"", "ASCII without control characters");
+        }
+        found.into_vec()
+    }
+}
+
+enum Address<'a> {
+    Plain,
+    WithUser(&'a str),
+    Wrong,
+}
+
+/// The client speaks plain HTTP; what follows the address is its own.
+fn address(url: &str) -> Address<'_> {
+    let Some(rest) = url.strip_prefix("http://") else { return Address::Wrong };
+    if let Some((_, rest)) = rest.rsplit_once('@') {
+        return Address::WithUser(rest);
+    }
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse::<u16>().is_ok_and(|port| port > 0)),
+        None => (authority, true),
+    };
+    let strange = |c: char| c.is_whitespace() || c.is_control() || "?#\"<>".contains(c);
+    match !host.is_empty() && port && !rest.contains(strange) {
+        true => Address::Plain,
+        false => Address::Wrong,
+    }
+}
+
+/// In the file, an empty text stands for "none": TOML has no null, and every key has a default.
+mod empty_is_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(v: &Option<String>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(v.as_deref().unwrap_or_default())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+        Ok(Some(String::deserialize(d)?).filter(|text| !text.is_empty()))
     }
 }
 
@@ -59,8 +119,8 @@ pub fn connect(config: &StoreConfig) -> Client {
     if let Some(user) = &config.user {
         client = client.with_user(user);
     }
-    if let Some(password) = &config.password {
-        client = client.with_password(password);
+    if config.password.is_set() {
+        client = client.with_password(config.password.expose());
     }
     if config.cluster.is_some() {
         client = client.with_setting("insert_quorum", "auto");
@@ -165,8 +225,36 @@ mod tests {
 
     #[test]
     fn the_password_stays_out_of_logs() {
-        let config = StoreConfig { password: Some("s3cret".into()), ..StoreConfig::default() };
+        let config = StoreConfig { password: "s3cret".into(), ..StoreConfig::default() };
         assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_and_no_secret_is() {
+        type Spoil = fn(&mut StoreConfig);
+        let rows: [(&str, Spoil, &str); 9] = [
+            ("no scheme", |c| c.url = "ch:8123".into(), "url: got \"ch:8123\", want http://"),
+            ("TLS is not spoken", |c| c.url = "https://ch".into(), "url: got \"https://ch\""),
+            ("a port is a number", |c| c.url = "http://ch:x".into(), "url: got \"http://ch:x\""),
+            ("no query", |c| c.url = "http://ch?x".into(), "url: got \"http://ch?x\""),
+            ("a password in the address", |c| c.url = "http://u:s3cret@ch".into(), "http://***@ch"),
+            ("a database", |c| c.database = String::new(), "database: got \"\", want letters"),
+            ("a cluster's name", |c| c.cluster = Some("a b".into()), "cluster: got \"a b\""),
+            ("a user is a header", |c| c.user = Some("a\nb".into()), "user: got \"a\\nb\""),
+            ("so is a password", |c| c.password = "s3cret\n".into(), "password: got \"***\""),
+        ];
+        assert!(StoreConfig::default().violations().is_empty());
+        for (name, spoil, words) in rows {
+            let mut config = StoreConfig::default();
+            spoil(&mut config);
+            let said: Vec<_> = config.violations().iter().map(ToString::to_string).collect();
+            assert!(said.len() == 1 && said[0].contains(words), "{name}: {said:?}");
+            assert!(said[0].starts_with("store.") && !said[0].contains("s3cret"), "{said:?}");
+        }
+        for sound in ["http://127.0.0.1:8123", "http://ch", "http://[::1]:8123/"] {
+            let config = StoreConfig { url: sound.into(), ..StoreConfig::default() };
+            assert!(config.violations().is_empty(), "{sound}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::{
     config::GatewayConfig,
     door::Door,
     grpc, http,
-    pipeline::{Gateway, now},
+    pipeline::{Gateway, RecordBytesMax, now},
+    rate::SiteRate,
     receive::Capacity,
     self_upload::{self, SelfUpload},
     ticker::Ticker,
@@ -25,6 +26,7 @@ use heliograph_service::{
 };
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -93,12 +95,18 @@ impl App {
             door,
             itself,
             capacity: Capacity::new(config.in_flight_max, config.in_flight_bytes_max),
-            site_rate: config.site_rate()?,
+            site_rate: SiteRate::new(
+                at_least_one(config.site_uploads_per_second),
+                at_least_one(config.site_uploads_burst),
+            ),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             stream_idle_timeout: config.stream_idle_timeout,
             leaving: Shutdown::new(),
             retry_after: config.retry_after()?,
-            record_bytes_max: GatewayConfig::record_bytes_max()?,
+            record_bytes_max: RecordBytesMax {
+                uploads: topics::spec(topic::UPLOADS)?.max_message_bytes,
+                dead_letters: topics::spec(topic::DEAD_LETTERS)?.max_message_bytes,
+            },
             instance: config.instance,
             body_bytes_max: config.body_bytes_max,
             decompressed_bytes_max: config.decompressed_bytes_max,
@@ -157,6 +165,11 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for service in ["", grpc::SERVICE] {
         reporter.set_service_status(service, status).await;
     }
+}
+
+/// The configuration was checked: none is 0.
+fn at_least_one(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
 }
 
 fn ticks(

@@ -11,7 +11,6 @@
 
 mod accept;
 mod app;
-mod config;
 mod door;
 mod grpc;
 mod http;
@@ -25,4 +24,4 @@ mod ticker;
 mod ticks;
 
 pub use app::App;
-pub use config::GatewayConfig;
+pub use heliograph_config::{GatewayConfig, gateway as config};

@@ -3,7 +3,7 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    completions, dead_letters, help, lag, migrate, rebuild,
+    completions, config, dead_letters, help, lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, tenant, token, up, upload,
     views::{Style, readings, sites, terminal},
@@ -63,6 +63,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Rebuild(rebuild::RebuildArgs),
     Migrate(migrate::MigrateArgs),
+    Config(config::ConfigArgs),
     Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -187,6 +188,7 @@ impl Cli {
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
+            Command::Config(args) => config::run(args),
             Command::Store(args) => store::run(args, shutdown).await,
             Command::Completions(args) => completions::run(&args, &mut command()),
         }

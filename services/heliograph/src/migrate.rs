@@ -1,10 +1,11 @@
 //! `heliograph migrate`: topics and tables as this version wants them.
 
-use crate::{config::Config, operator};
+use crate::operator;
 use clap::Args;
+use heliograph_config::{ConfigArgs, Reader};
 use heliograph_log::{open, topics};
 use heliograph_store::{connect, migrate};
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 /// Create the topics and the ClickHouse tables, or bring them up to date
 ///
@@ -13,15 +14,14 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  heliograph migrate --config /etc/heliograph.toml")]
 pub struct MigrateArgs {
-    /// Configuration file; its sections [log] and [store] apply.
-    #[arg(long, env = "HELIOGRAPH_CONFIG")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// # Errors
 /// When a topic has another number of partitions, or an old migration was changed.
 pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::load(args.config.as_deref())?;
+    let Some(config) = args.config.load(Reader::Migrate)? else { return Ok(ExitCode::SUCCESS) };
     let log = open(config.log).await?;
     let declared = topics::declared()?;
     log.ensure_topics(&declared).await?;

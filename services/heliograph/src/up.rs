@@ -3,9 +3,10 @@
 //! Invariant: a fault of the store, the writer or the queries never takes the gateway down; they
 //! are started again, the gateway goes on accepting. The gateway alone ends the process.
 
-use crate::{config::Config, endpoint::Endpoint, installation::Installation};
+use crate::{endpoint::Endpoint, installation::Installation};
 use anyhow::Context;
 use clap::Args;
+use heliograph_config::{Config, ConfigArgs, Reader};
 use heliograph_gateway::App as Gateway;
 use heliograph_log::Log;
 use heliograph_query::App as Query;
@@ -39,9 +40,8 @@ pub struct UpArgs {
     /// 0 takes free ports
     #[arg(long, value_name = "PORT", default_value_t = 7070)]
     port_base: u16,
-    /// Configuration file; its sections [gateway], [writer] and [query] apply
-    #[arg(long, value_name = "FILE", env = "HELIOGRAPH_CONFIG")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Runs until `shutdown`.
@@ -49,7 +49,7 @@ pub struct UpArgs {
 /// # Errors
 /// When the directory is in use, a port is taken, or the gateway fails.
 pub async fn run(args: UpArgs, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(args.config.as_deref())?;
+    let Some(mut config) = args.config.load(Reader::Up)? else { return Ok(ExitCode::SUCCESS) };
     let [gateway, query, clickhouse] = ports(args.port_base)?;
     config.gateway.listen = gateway;
     config.query.listen = query;

@@ -15,7 +15,6 @@ mod access;
 mod admin;
 mod app;
 mod completeness;
-mod config;
 mod deadline;
 mod edge;
 mod error;
@@ -33,4 +32,4 @@ mod viewer;
 mod window;
 
 pub use app::App;
-pub use config::QueryConfig;
+pub use heliograph_config::{QueryConfig, query as config};

@@ -11,7 +11,6 @@
 //! Rollups are recomputed from the rows, never added to.
 
 pub mod app;
-pub mod config;
 pub mod insert;
 pub mod pipeline;
 pub mod rebuild;
@@ -20,4 +19,4 @@ pub mod rows;
 pub mod tables;
 
 pub use app::App;
-pub use config::WriterConfig;
+pub use heliograph_config::{WriterConfig, writer as config};

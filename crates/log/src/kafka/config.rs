@@ -4,12 +4,13 @@
 //! cannot be set otherwise: a property that would break it is refused. It opens no connection.
 
 use crate::port::{GroupSpec, LogError};
+use heliograph_domain::{Secret, Violation, Violations};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
-use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How to reach Kafka and how it keeps our topics.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
     /// `host:port`, several separated by commas.
@@ -37,8 +38,8 @@ pub struct KafkaConfig {
     pub fetch_ahead_max_kib: u32,
     /// Time for one question to the brokers (metadata, offsets, commit, creating a topic).
     pub request_timeout_ms: u64,
-    /// Any other property of librdkafka, most often its security settings.
-    pub properties: BTreeMap<String, String>,
+    /// Any other property of librdkafka, most often its security settings: never shown.
+    pub properties: BTreeMap<String, Secret>,
 }
 
 impl Default for KafkaConfig {
@@ -58,18 +59,6 @@ impl Default for KafkaConfig {
             request_timeout_ms: 10_000,
             properties: BTreeMap::new(),
         }
-    }
-}
-
-/// Without the values of `properties`: they hold passwords.
-impl fmt::Debug for KafkaConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaConfig")
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("client_id", &self.client_id)
-            .field("topic_prefix", &self.topic_prefix)
-            .field("properties", &self.properties.keys())
-            .finish_non_exhaustive()
     }
 }
 
@@ -113,29 +102,50 @@ pub(super) const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 impl KafkaConfig {
     /// # Errors
-    /// [`LogError::Config`] naming the key, what it got and what it wants.
+    /// [`LogError::Config`] naming each wrong key, what it got and what it wants.
     pub fn validate(&self) -> Result<(), LogError> {
-        let wrong = |key: &str, got: &dyn fmt::Display, want: &str| {
-            Err(LogError::Config(format!("kafka.{key}: got {got}, want {want}")))
-        };
-        let servers: Vec<&str> = self.bootstrap_servers.split(',').map(str::trim).collect();
-        if let Some(bad) = servers.iter().find(|s| !is_host_port(s)) {
-            return wrong("bootstrap_servers", &format!("{bad:?}"), "host:port[,host:port]…");
+        let mut found = self.violations();
+        if self.bootstrap_servers.is_empty() {
+            found.push(Self::no_address());
+        }
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(LogError::invalid(&found)),
+        }
+    }
+
+    /// What a log of this kind cannot do without, and nothing else can tell.
+    pub fn no_address() -> Violation {
+        let want = "host:port[,host:port]… of the brokers";
+        Violation::new("log.kafka.bootstrap_servers", "\"\"", want)
+    }
+
+    /// Every value that makes no sense; that there is no address is no matter yet.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::of("log.kafka");
+        let servers = self.bootstrap_servers.split(',').map(str::trim);
+        if let Some(bad) = servers.filter(|_| !self.bootstrap_servers.is_empty()).find(no_host_port)
+        {
+            found.add("bootstrap_servers", format_args!("{bad:?}"), "host:port[,host:port]…");
+        }
+        let visible = |c: char| c.is_ascii_graphic();
+        if self.client_id.is_empty() || !self.client_id.chars().all(visible) {
+            let got = format!("{:?}", self.client_id);
+            found.add("client_id", got, "1 or more visible ASCII characters, no spaces");
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if self.topic_prefix.len() > 100 || !self.topic_prefix.chars().all(legal) {
-            let want = "at most 100 of A-Z a-z 0-9 . _ -";
-            return wrong("topic_prefix", &format!("{:?}", self.topic_prefix), want);
+            let got = format!("{:?}", self.topic_prefix);
+            found.add("topic_prefix", got, "at most 100 of A-Z a-z 0-9 . _ -");
         }
         if !["none", "gzip", "snappy", "lz4"].contains(&self.compression.as_str()) {
-            return wrong("compression", &self.compression, "none, gzip, snappy or lz4");
+            let got = format!("{:?}", self.compression);
+            found.add("compression", got, "none, gzip, snappy or lz4");
         }
-        if self.replicas == 0 || self.replicas > 9 {
-            return wrong("replicas", &self.replicas, "1 to 9");
-        }
+        found.range("replicas", self.replicas, 1, 9);
         if self.min_insync_replicas == 0 || self.min_insync_replicas > self.replicas {
             let want = format!("1 to replicas ({})", self.replicas);
-            return wrong("min_insync_replicas", &self.min_insync_replicas, &want);
+            found.add("min_insync_replicas", self.min_insync_replicas, want);
         }
         let ranges: [(&str, u64, u64, u64); 6] = [
             ("linger_ms", self.linger_ms, 0, 1_000),
@@ -146,18 +156,13 @@ impl KafkaConfig {
             ("request_timeout_ms", self.request_timeout_ms, 1_000, 120_000),
         ];
         for (key, got, least, most) in ranges {
-            if got < least || got > most {
-                return wrong(key, &got, &format!("{least} to {most}"));
-            }
+            found.range(key, got, least, most);
         }
-        if self.delivery_timeout_ms <= self.linger_ms {
-            return wrong("delivery_timeout_ms", &self.delivery_timeout_ms, "more than linger_ms");
-        }
-        if let Some(key) = self.properties.keys().find(|k| OURS.contains(&k.as_str())) {
+        for key in self.properties.keys().filter(|k| OURS.contains(&k.as_str())) {
             let want = "another property: this one is decided by heliograph";
-            return wrong("properties", key, want);
+            found.add(&format!("properties.{key:?}"), "a property of ours", want);
         }
-        Ok(())
+        found.into_vec()
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
@@ -172,7 +177,7 @@ impl KafkaConfig {
     /// Any client: metadata, watermarks, administration.
     pub(super) fn client(&self) -> ClientConfig {
         let mut c = ClientConfig::new();
-        c.extend(self.properties.clone());
+        c.extend(self.properties.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())));
         // The crate asks `log`, which nobody listens to; what is wanted is filtered by `tracing`.
         c.set_log_level(RDKafkaLogLevel::Info);
         c.set("bootstrap.servers", &self.bootstrap_servers)
@@ -253,7 +258,7 @@ trait SetDefault {
     /// Sets what the configuration leaves open.
     fn set_default(
         &mut self,
-        given: &BTreeMap<String, String>,
+        given: &BTreeMap<String, Secret>,
         key: &str,
         value: impl ToString,
     ) -> &mut Self;
@@ -262,7 +267,7 @@ trait SetDefault {
 impl SetDefault for ClientConfig {
     fn set_default(
         &mut self,
-        given: &BTreeMap<String, String>,
+        given: &BTreeMap<String, Secret>,
         key: &str,
         value: impl ToString,
     ) -> &mut Self {
@@ -273,8 +278,9 @@ impl SetDefault for ClientConfig {
     }
 }
 
-fn is_host_port(text: &str) -> bool {
-    text.rsplit_once(':')
+fn no_host_port(text: &&str) -> bool {
+    !text
+        .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
@@ -300,12 +306,12 @@ mod tests {
             ("bootstrap_servers", "\"nohost\"", |c| c.bootstrap_servers = "a:1,nohost".into()),
             ("bootstrap_servers", "\"a:0\"", |c| c.bootstrap_servers = "a:0".into()),
             ("topic_prefix", "\"a b\"", |c| c.topic_prefix = "a b".into()),
-            ("compression", "zip", |c| c.compression = "zip".into()),
+            ("compression", "\"zip\"", |c| c.compression = "zip".into()),
             ("replicas", "0", |c| c.replicas = 0),
             ("min_insync_replicas", "4", |c| c.min_insync_replicas = 4),
             ("delivery_timeout_ms", "5", |c| c.delivery_timeout_ms = 5),
             ("queue_max_records", "0", |c| c.queue_max_records = 0),
-            ("properties", "acks", |c| {
+            ("properties.\"acks\"", "a property of ours", |c| {
                 c.properties.insert("acks".into(), "1".into());
             }),
         ];
@@ -325,7 +331,7 @@ mod tests {
         let config: KafkaConfig =
             toml::from_str("bootstrap_servers = \"a:1\"\n[properties]\n\"sasl.username\" = \"u\"")
                 .unwrap();
-        assert_eq!(config.properties["sasl.username"], "u");
+        assert_eq!(config.properties["sasl.username"].expose(), "u");
     }
 
     #[test]

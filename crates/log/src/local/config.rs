@@ -1,11 +1,14 @@
 //! Configuration of the embedded log.
 
 use crate::port::LogError;
+use heliograph_domain::{Violation, Violations};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// How the embedded log stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,30 +59,28 @@ impl LocalConfig {
     }
 
     /// # Errors
-    /// [`LogError::Config`] naming the key, what it is and what is wanted.
+    /// [`LogError::Config`] naming each wrong key, what it is and what is wanted.
     pub fn validate(&self) -> Result<(), LogError> {
-        let wrong = |key: &str, got: &dyn std::fmt::Display, want: &str| {
-            Err(LogError::Config(format!("{key}: got {got}, want {want}")))
-        };
+        match self.violations() {
+            found if found.is_empty() => Ok(()),
+            found => Err(LogError::invalid(&found)),
+        }
+    }
+
+    /// Every value that makes no sense.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::of("log.local");
         if self.dir.as_os_str().is_empty() {
-            return wrong("dir", &"\"\"", "a directory");
+            found.add("dir", "\"\"", "a directory");
         }
-        if self.queue_records_max == 0 {
-            return wrong("queue_records_max", &0, "at least 1");
-        }
-        if self.queue_bytes_max == 0 || self.queue_bytes_max > u32::MAX as usize {
-            return wrong("queue_bytes_max", &self.queue_bytes_max, "1 to 4294967295");
-        }
-        if self.memtable_bytes < MIB {
-            return wrong("memtable_bytes", &self.memtable_bytes, "at least 1048576");
-        }
-        if self.journal_bytes_max < 64 * MIB {
-            return wrong("journal_bytes_max", &self.journal_bytes_max, "at least 67108864");
-        }
-        if self.retention_interval_ms == 0 {
-            return wrong("retention_interval_ms", &0, "at least 1");
-        }
-        Ok(())
+        found.range("queue_records_max", self.queue_records_max, 1, 1_000_000);
+        found.range("queue_bytes_max", self.queue_bytes_max, 1, u32::MAX as usize);
+        found.range("cache_bytes", self.cache_bytes, 0, TIB);
+        found.range("memtable_bytes", self.memtable_bytes, MIB, 1024 * MIB);
+        found.range("journal_bytes_max", self.journal_bytes_max, 64 * MIB, TIB);
+        found.range("retention_interval_ms", self.retention_interval_ms, 1, DAY_MS);
+        found.range("tombstone_retention_ms", self.tombstone_retention_ms, 0, 366 * DAY_MS);
+        found.into_vec()
     }
 }
 
@@ -97,6 +98,8 @@ mod tests {
             "queue_records_max = 0",
             "queue_bytes_max = 0",
             "memtable_bytes = 1",
+            "cache_bytes = 9223372036854775807",
+            "tombstone_retention_ms = 9223372036854775807",
             "journal_bytes_max = 1",
             "retention_interval_ms = 0",
         ] {

@@ -1,5 +1,6 @@
 //! End to end: the real binary, real HTTP and gRPC, the embedded log and store.
 
+mod config;
 mod dead_letters;
 mod docs;
 mod durable;

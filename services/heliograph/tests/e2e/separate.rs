@@ -87,7 +87,7 @@ async fn on_kafka_with_each_service_as_its_own_process() -> anyhow::Result<()> {
     std::fs::write(
         &config,
         format!(
-            "[log]\nkind = \"kafka\"\nbootstrap_servers = \"{bootstrap}\"\nreplicas = 1\n\
+            "[log.kafka]\nbootstrap_servers = \"{bootstrap}\"\nreplicas = 1\n\
              min_insync_replicas = 1\n[store]\nurl = \"{clickhouse}\"\n\
              [gateway]\nlisten = \"127.0.0.1:{gateway}\"\ninstance = \"g1\"\n\
              [writer]\ninstance = \"w1\"\n[query]\nlisten = \"127.0.0.1:{query}\"\n"

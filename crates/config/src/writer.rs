@@ -1,5 +1,6 @@
-//! Configuration of the writer: section `[writer]`.
+//! Section `[writer]` of the configuration.
 
+use heliograph_domain::{Violation, Violations};
 use heliograph_log::consumer::ConsumerConfig;
 use heliograph_service::config::{ConfigError, duration};
 use serde::{Deserialize, Serialize};
@@ -59,30 +60,38 @@ impl Default for WriterConfig {
 
 impl WriterConfig {
     /// # Errors
-    /// [`ConfigError`] naming the key, what it got and what it wants.
+    /// [`ConfigError`] naming each wrong key, what it got and what it wants.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let wrong = |text: String| Err(ConfigError(format!("writer.{text}")));
-        self.consumer
-            .validate(self.session_timeout)
-            .map_err(|text| ConfigError(format!("writer.{text}")))?;
-        for (key, got) in [
-            ("block_rows_max", self.block_rows_max),
-            ("rollup_round_max", self.rollup_round_max),
-            ("dirty_max", self.dirty_max),
-        ] {
-            if got == 0 {
-                return wrong(format!("{key}: got 0, want at least 1"));
-            }
+        ConfigError::check(self.violations())
+    }
+
+    /// Every value that makes no sense.
+    pub fn violations(&self) -> Vec<Violation> {
+        let (tick, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        let mut found = Violations::of("writer");
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if self.instance.len() > 200 || !self.instance.chars().all(plain) {
+            let want = "at most 200 ASCII letters, digits or . _ -, or nothing";
+            found.add("instance", format_args!("{:?}", self.instance), want);
         }
+        // Brokers take no others, unless told to (group.min.session.timeout.ms and its fellow).
+        let (least, most) = (Duration::from_secs(6), Duration::from_secs(1_800));
+        found.time("session_timeout", self.session_timeout, least, most);
         // One INSERT of more rows than this is cut into several parts by ClickHouse
         // (max_insert_block_size), and a block must land whole or not at all.
-        if self.block_rows_max > 1_000_000 {
-            let got = self.block_rows_max;
-            return wrong(format!("block_rows_max: got {got}, want at most 1000000"));
+        found.range("block_rows_max", self.block_rows_max, 1, 1_000_000);
+        found.time("block_interval", self.block_interval, tick, hour);
+        found.time("block_linger", self.block_linger, Duration::ZERO, hour);
+        if self.block_linger > self.block_interval {
+            let want = format!("at most block_interval ({:?})", self.block_interval);
+            found.add("block_linger", format_args!("{:?}", self.block_linger), want);
         }
-        if self.insert_timeout.is_zero() {
-            return wrong("insert_timeout: got 0ms, want at least 1ms".into());
-        }
-        Ok(())
+        found.time("insert_timeout", self.insert_timeout, tick, hour);
+        found.time("retry_delay_max", self.retry_delay_max, tick, hour);
+        found.time("rollup_interval", self.rollup_interval, tick, hour);
+        found.range("rollup_round_max", self.rollup_round_max, 1, 1_000_000);
+        found.range("dirty_max", self.dirty_max, 1, 100_000_000);
+        let consumer = self.consumer.violations("writer.consumer", self.session_timeout);
+        [found.into_vec(), consumer].concat()
     }
 }

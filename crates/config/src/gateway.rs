@@ -1,22 +1,21 @@
-//! What can be set, and what must fit together.
+//! Section `[gateway]`: what can be set, and what must fit together.
 //!
 //! Invariant: with a validated configuration every JSON upload that passes the body limit fits into
 //! one record of its topic, and every rejected reading into one dead letter. The bound behind it,
-//! [`RECORD_OVERHEAD_BYTES`], is checked by a property test in `accept`. Other formats say more in
-//! fewer bytes: what they become is measured before any of it is stored (`pipeline`).
+//! [`RECORD_OVERHEAD_BYTES`], is checked by a property test of the gateway (`accept`). Other formats
+//! say more in fewer bytes: what they become is measured before any of it is stored (`pipeline`).
 
-use crate::{pipeline::RecordBytesMax, rate::SiteRate};
 use heliograph_contract::topic;
-use heliograph_domain::{SiteId, Violation, retry::RetryAfter};
-use heliograph_log::{LogError, topics};
+use heliograph_domain::{SiteId, Violation, Violations, retry::RetryAfter};
+use heliograph_log::topics;
 use heliograph_service::{config::ConfigError, http::HttpLimits};
 use serde::{Deserialize, Serialize};
-use std::{fmt::Display, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 /// How much larger than its JSON an upload's record can be: headers, tenant, a generated upload
 /// id and the log's own framing. A reading needs at most 26 bytes besides its two names, its JSON
 /// at least 41, so readings never make a record outgrow its body.
-pub(crate) const RECORD_OVERHEAD_BYTES: usize = 4 * 1024;
+pub const RECORD_OVERHEAD_BYTES: usize = 4 * 1024;
 
 /// Configuration section `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,145 +98,113 @@ impl Default for GatewayConfig {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 impl GatewayConfig {
     /// Checks each value, and the values against each other and the declared topics.
     ///
     /// # Errors
-    /// [`ConfigError`] with the key, what it got and what it wants.
+    /// [`ConfigError`] with each wrong key, what it got and what it wants.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.check_instance()?;
-        self.check_sizes()?;
-        self.check_times()?;
-        self.retry_after().map(drop)
+        ConfigError::check(self.violations())
+    }
+
+    /// Every value that makes no sense.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::of("gateway");
+        self.check_instance(&mut found);
+        self.check_sizes(&mut found);
+        self.check_times(&mut found);
+        let mut found = found.into_vec();
+        found.extend(self.retry_after().err());
+        found.extend(self.http.violations("gateway.http"));
+        found
     }
 
     /// The policy behind `Retry-After`.
-    pub(crate) fn retry_after(&self) -> Result<RetryAfter, ConfigError> {
+    ///
+    /// # Errors
+    /// When the range is none.
+    pub fn retry_after(&self) -> Result<RetryAfter, Violation> {
         RetryAfter::try_new(self.retry_after_min, self.retry_after_max)
-            .map_err(|e| ConfigError(format!("gateway.{e}")))
+            .map_err(|e| Violation { field: format!("gateway.{}", e.field), ..e })
     }
 
-    /// The limit of each site.
-    pub(crate) fn site_rate(&self) -> Result<SiteRate, ConfigError> {
-        let at_least_one =
-            |key, value| NonZeroU32::new(value).ok_or_else(|| wrong(key, value, "at least 1"));
-        Ok(SiteRate::new(
-            at_least_one("site_uploads_per_second", self.site_uploads_per_second)?,
-            at_least_one("site_uploads_burst", self.site_uploads_burst)?,
-        ))
-    }
-
-    /// The largest records of the topics that uploads end up in.
-    pub(crate) fn record_bytes_max() -> Result<RecordBytesMax, ConfigError> {
-        Ok(RecordBytesMax {
-            uploads: topic_bytes_max(topic::UPLOADS)?,
-            dead_letters: topic_bytes_max(topic::DEAD_LETTERS)?,
-        })
-    }
-
-    fn check_instance(&self) -> Result<(), ConfigError> {
+    fn check_instance(&self, found: &mut Violations) {
         let own = SiteId::gateway_self(&self.instance);
-        match SiteId::parse_from_log(own.as_str()) {
-            Ok(_) if !self.instance.is_empty() => Ok(()),
-            _ => Err(wrong(
-                "instance",
-                format_args!("{:?}", self.instance),
-                "1 to 56 ASCII letters, digits or . _ -",
-            )),
+        if self.instance.is_empty() || SiteId::parse_from_log(own.as_str()).is_err() {
+            let got = format!("{:?}", self.instance);
+            found.add("instance", got, "1 to 56 ASCII letters, digits or . _ -");
         }
     }
 
-    fn check_sizes(&self) -> Result<(), ConfigError> {
-        for (key, value) in [
-            ("readings_max", self.readings_max),
-            ("in_flight_max", self.in_flight_max),
-            ("streams_max", self.streams_max),
-        ] {
-            if value == 0 {
-                return Err(wrong(key, value, "at least 1"));
-            }
-        }
-        self.site_rate()?;
-        // A dead letter holds one reading at least, as it was sent, with the reason beside it.
-        for (topic, overhead) in
-            [(topic::UPLOADS, RECORD_OVERHEAD_BYTES), (topic::DEAD_LETTERS, 4 * 1024)]
-        {
-            let fits = topic_bytes_max(topic)?.saturating_sub(overhead);
-            for (key, value) in [
-                ("body_bytes_max", self.body_bytes_max),
-                ("decompressed_bytes_max", self.decompressed_bytes_max),
-            ] {
-                if value == 0 || value > fits {
-                    let want =
-                        format!("1 to {fits}: a record of {topic} must hold what a body becomes");
-                    return Err(wrong(key, value, &want));
-                }
-            }
-        }
-        let both =
-            self.body_bytes_max.max(self.decompressed_bytes_max) + self.decompressed_bytes_max;
-        if self.in_flight_bytes_max < both {
-            let want = format!(
-                "at least a compressed body beside a decompressed one, {both}: \
-                 decompressed_bytes_max and the larger of it and body_bytes_max"
-            );
-            return Err(wrong("in_flight_bytes_max", self.in_flight_bytes_max, &want));
-        }
+    fn check_sizes(&self, found: &mut Violations) {
         // The semaphores behind them count no further.
         let most = usize::MAX >> 3;
+        found.range("readings_max", self.readings_max, 1, most);
+        found.range("in_flight_max", self.in_flight_max, 1, most);
+        found.range("streams_max", self.streams_max, 1, most);
+        found.range("site_uploads_per_second", self.site_uploads_per_second, 1, u32::MAX);
+        found.range("site_uploads_burst", self.site_uploads_burst, 1, u32::MAX);
+        let fits = body_bytes_fit();
         for (key, value) in [
-            ("in_flight_max", self.in_flight_max),
-            ("in_flight_bytes_max", self.in_flight_bytes_max),
-            ("streams_max", self.streams_max),
+            ("body_bytes_max", self.body_bytes_max),
+            ("decompressed_bytes_max", self.decompressed_bytes_max),
         ] {
-            if value > most {
-                return Err(wrong(key, value, &format!("at most {most}")));
+            if value == 0 || value > fits {
+                let want = format!(
+                    "1 to {fits}: a record of {} must hold what a body becomes",
+                    topic::UPLOADS
+                );
+                found.add(key, value, want);
             }
         }
-        Ok(())
+        let larger = self.body_bytes_max.max(self.decompressed_bytes_max);
+        let both = larger.saturating_add(self.decompressed_bytes_max);
+        if self.in_flight_bytes_max < both || self.in_flight_bytes_max > most {
+            let want = format!(
+                "at least a compressed body beside a decompressed one, {both}: \
+                 decompressed_bytes_max and the larger of it and body_bytes_max; at most {most}"
+            );
+            found.add("in_flight_bytes_max", self.in_flight_bytes_max, want);
+        }
     }
 
-    fn check_times(&self) -> Result<(), ConfigError> {
+    fn check_times(&self, found: &mut Violations) {
+        let least = Duration::from_millis(1);
         for (key, value) in [
             ("body_read_timeout", self.body_read_timeout),
-            ("stream_idle_timeout", self.stream_idle_timeout),
             ("append_timeout", self.append_timeout),
             ("self_upload_timeout", self.self_upload_timeout),
             ("leave_timeout", self.leave_timeout),
+            ("stream_idle_timeout", self.stream_idle_timeout),
         ] {
-            if value.is_zero() {
-                return Err(wrong(key, format_args!("{value:?}"), "more than 0"));
-            }
+            found.time(key, value, least, HOUR);
         }
         // The pipeline's clock takes at most 3 s from one tick to the next.
-        if self.tick_interval < Duration::from_millis(100)
-            || self.tick_interval > Duration::from_secs(3)
-        {
-            let got = format_args!("{:?}", self.tick_interval);
-            return Err(wrong("tick_interval", got, "100ms to 3s"));
-        }
+        found.time(
+            "tick_interval",
+            self.tick_interval,
+            Duration::from_millis(100),
+            Duration::from_secs(3),
+        );
         if self.http.drain_timeout < self.append_timeout {
-            return Err(wrong(
-                "http.drain_timeout",
-                format_args!("{:?}", self.http.drain_timeout),
-                &format!(
-                    "at least append_timeout ({:?}), or open uploads are cut at shutdown",
-                    self.append_timeout
-                ),
-            ));
+            let want = format!(
+                "at least append_timeout ({:?}), or open uploads are cut at shutdown",
+                self.append_timeout
+            );
+            found.add("http.drain_timeout", format_args!("{:?}", self.http.drain_timeout), want);
         }
-        Ok(())
     }
 }
 
-fn topic_bytes_max(name: &str) -> Result<usize, ConfigError> {
-    topics::spec(name)
-        .map(|t| t.max_message_bytes)
-        .map_err(|e: LogError| ConfigError(e.to_string()))
-}
-
-fn wrong(key: &str, got: impl Display, want: &str) -> ConfigError {
-    ConfigError(Violation::new(format!("gateway.{key}"), got, want).to_string())
+/// The largest body whose record fits into its topic, and whose rejected readings into the dead
+/// letters: one holds a reading at least, as it was sent, with the reason beside it.
+fn body_bytes_fit() -> usize {
+    // The declaration is compiled in and tested; one that is not there lets no body fit.
+    let bytes_max = |name| topics::spec(name).map_or(0, |topic| topic.max_message_bytes);
+    let uploads = bytes_max(topic::UPLOADS).saturating_sub(RECORD_OVERHEAD_BYTES);
+    uploads.min(bytes_max(topic::DEAD_LETTERS).saturating_sub(4 * 1024))
 }
 
 #[cfg(test)]
@@ -272,28 +239,12 @@ mod tests {
             (
                 "no readings",
                 |c| c.readings_max = 0,
-                ["gateway.readings_max: ", "got 0", "at least 1"],
+                ["gateway.readings_max: ", "got 0", "want 1 to"],
             ),
             (
                 "no places",
                 |c| c.in_flight_max = 0,
-                ["gateway.in_flight_max: ", "got 0", "at least 1"],
-            ),
-            (
-                "no uploads at all",
-                |c| c.site_uploads_per_second = 0,
-                ["gateway.site_uploads_per_second: ", "got 0", "at least 1"],
-            ),
-            (
-                "a burst of none",
-                |c| c.site_uploads_burst = 0,
-                ["gateway.site_uploads_burst: ", "got 0", "at least 1"],
-            ),
-            ("no streams", |c| c.streams_max = 0, ["gateway.streams_max: ", "got 0", "at least 1"]),
-            (
-                "streams that end at once",
-                |c| c.stream_idle_timeout = Duration::ZERO,
-                ["gateway.stream_idle_timeout: ", "got 0ns", "more than 0"],
+                ["gateway.in_flight_max: ", "got 0", "want 1 to"],
             ),
             (
                 "no body",
@@ -311,6 +262,22 @@ mod tests {
                 ["gateway.decompressed_bytes_max: ", "got 1048576", "heliograph.uploads"],
             ),
             (
+                "no uploads at all",
+                |c| c.site_uploads_per_second = 0,
+                ["gateway.site_uploads_per_second: ", "got 0", "want 1 to"],
+            ),
+            (
+                "a burst of none",
+                |c| c.site_uploads_burst = 0,
+                ["gateway.site_uploads_burst: ", "got 0", "want 1 to"],
+            ),
+            ("no streams", |c| c.streams_max = 0, ["gateway.streams_max: ", "got 0", "want 1 to"]),
+            (
+                "streams that end at once",
+                |c| c.stream_idle_timeout = Duration::ZERO,
+                ["gateway.stream_idle_timeout: ", "got 0ns", "want 1ms to 3600s"],
+            ),
+            (
                 "one body must have a place, compressed and not",
                 |c| c.in_flight_bytes_max = 1_999_999,
                 ["gateway.in_flight_bytes_max: ", "got 1999999", "2000000"],
@@ -323,7 +290,7 @@ mod tests {
             (
                 "a time-out of nothing",
                 |c| c.append_timeout = Duration::ZERO,
-                ["gateway.append_timeout: ", "got 0ns", "more than 0"],
+                ["gateway.append_timeout: ", "got 0ns", "want 1ms to 3600s"],
             ),
             (
                 "ticks that the clock does not follow",

@@ -1,5 +1,6 @@
 //! Section `[query]` of the configuration.
 
+use heliograph_domain::{Violation, Violations};
 use heliograph_service::{config::ConfigError, http::HttpLimits};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
@@ -54,36 +55,33 @@ impl Default for QueryConfig {
 
 impl QueryConfig {
     /// # Errors
-    /// [`ConfigError`] naming the key, what it got and what it wants.
+    /// [`ConfigError`] naming each wrong key, what it got and what it wants.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let wrong = |key: &str, got: String, want: &str| {
-            Err(ConfigError(format!("query.{key}: got {got}, want {want}")))
-        };
-        let positive = [
-            ("http.connections_max", self.http.connections_max as u64),
-            ("concurrency_max", self.concurrency_max as u64),
-            ("log_streams_max", self.log_streams_max as u64),
-            ("points_max", self.points_max.into()),
-            ("series_max", self.series_max.into()),
-            ("range_days_max", self.range_days_max.into()),
-            ("store_threads_max", self.store_threads_max.into()),
-            ("store_memory_bytes_max", self.store_memory_bytes_max),
-        ];
-        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
-            return wrong(key, "0".into(), "at least 1");
+        ConfigError::check(self.violations())
+    }
+
+    /// Every value that makes no sense.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::of("query");
+        found.range("concurrency_max", self.concurrency_max, 1, 100_000);
+        found.range("log_streams_max", self.log_streams_max, 1, 100_000);
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(3_600));
+        found.time("deadline_max", self.deadline_max, least, most);
+        if self.points_max == 0 || self.points_max > POINTS_LIMIT {
+            let want = format!("1 to {POINTS_LIMIT}, so that an answer stays under 4 MiB");
+            found.add("points_max", self.points_max, want);
         }
-        if self.deadline_max < Duration::from_millis(100) {
-            return wrong("deadline_max", format!("{:?}", self.deadline_max), "at least 100ms");
+        if self.series_max == 0 || self.series_max > self.points_max {
+            let want = format!("1 to points_max ({}): a series has a point", self.points_max);
+            found.add("series_max", self.series_max, want);
         }
-        if self.points_max > POINTS_LIMIT {
-            let want = format!("at most {POINTS_LIMIT}, so that an answer stays under 4 MiB");
-            return wrong("points_max", self.points_max.to_string(), &want);
-        }
-        if self.series_max > self.points_max {
-            let want = "at most points_max: a series has a point";
-            return wrong("series_max", self.series_max.to_string(), want);
-        }
-        Ok(())
+        found.range("range_days_max", self.range_days_max, 1, 36_600);
+        found.range("store_threads_max", self.store_threads_max, 1, 1_024);
+        // With less than this ClickHouse cannot run any statement of ours.
+        found.range("store_memory_bytes_max", self.store_memory_bytes_max, 1 << 20, 1 << 50);
+        let mut found = found.into_vec();
+        found.extend(self.http.violations("query.http"));
+        found
     }
 }
 
