@@ -54,5 +54,11 @@ async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<serde_j
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Phase::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "leaving: drain in progress"),
     };
-    (code, Json(serde_json::json!({ "ready": code == StatusCode::OK, "reason": reason })))
+    let answer = serde_json::json!({
+        "ready": code == StatusCode::OK,
+        "reason": reason,
+        // One version for the whole workspace: that of the service, too.
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    (code, Json(answer))
 }

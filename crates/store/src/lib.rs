@@ -13,4 +13,4 @@ mod codes;
 pub use blocks::{StoreError, insert_block};
 pub use client::{StoreConfig, StoreErrorClass, classify, connect};
 pub use embedded::{EmbedError, EmbeddedConfig, EmbeddedStore};
-pub use migrate::{MigrateError, MigrationReport, migrate};
+pub use migrate::{MigrateError, MigrationReport, MigrationStatus, migrate};

@@ -126,6 +126,43 @@ pub async fn migrate(
     apply_files(client, config, FILES).await
 }
 
+/// What a migration would find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// How many files have been applied.
+    pub applied: usize,
+    /// Files that have not been, in order.
+    pub pending: Vec<String>,
+}
+
+/// What of this build's files the database has. Reads only.
+///
+/// # Errors
+/// As [`migrate`]: a file changed after it was applied, or the database is newer than this build.
+pub async fn status(
+    client: &Client,
+    config: &StoreConfig,
+) -> Result<MigrationStatus, MigrateError> {
+    check_name("database", &config.database)?;
+    let outside = client.clone().with_database("default");
+    let there: u64 = outside
+        .query_raw(
+            "SELECT count() FROM system.tables \
+             WHERE database = {database:String} AND name = 'schema_migrations'",
+        )
+        .param("database", &config.database)
+        .fetch_one()
+        .await
+        .map_err(|source| StoreError { what: "look for schema_migrations".into(), source })?;
+    let history = match there {
+        0 => Vec::new(),
+        _ => read_history(&client.clone().with_database(&config.database)).await?,
+    };
+    let pending: Vec<String> =
+        pending(FILES, &history)?.into_iter().map(|file| file.name.to_owned()).collect();
+    Ok(MigrationStatus { applied: FILES.len() - pending.len(), pending })
+}
+
 async fn apply_files(
     client: &Client,
     config: &StoreConfig,

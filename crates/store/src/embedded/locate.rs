@@ -24,6 +24,14 @@ pub(super) fn libchdb(configured: Option<&Path>) -> Result<PathBuf, EmbedError> 
     search(&starts)
 }
 
+/// Where the library is that an embedded store of this process would load.
+///
+/// # Errors
+/// When there is none; says how to get it.
+pub fn library() -> Result<PathBuf, EmbedError> {
+    libchdb(None)
+}
+
 fn existing(path: PathBuf, named_by: &str) -> Result<PathBuf, EmbedError> {
     if path.is_file() {
         return Ok(path);

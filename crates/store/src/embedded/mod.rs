@@ -32,7 +32,7 @@ mod server;
 pub(crate) mod sql;
 
 pub use error::EmbedError;
-pub use locate::LIBRARY_ENV;
+pub use locate::{LIBRARY_ENV, library};
 
 use engine::Engine;
 use server::Server;

@@ -1,7 +1,7 @@
 //! Migrations against the engine: once, again, and not when the past was changed.
 
 use clickhouse::Client;
-use heliograph_store::{MigrateError, StoreConfig, connect, migrate};
+use heliograph_store::{MigrateError, StoreConfig, connect, migrate, migrate::status};
 
 use crate::support::{count, run, url};
 
@@ -20,8 +20,16 @@ async fn fresh(database: &str) -> (Client, StoreConfig) {
 #[tokio::test]
 async fn migrating_makes_the_database_and_again_changes_nothing() {
     let (client, config) = fresh("migrated").await;
+    let before = status(&client, &config).await.expect("asked");
+    assert_eq!((before.applied, before.pending.len()), (0, 3));
+    let outside = client.clone().with_database("default");
+    let made = "SELECT count() FROM system.databases WHERE name = 'migrated'";
+    assert_eq!(count(&outside, made).await, 0, "asking makes nothing");
     let first = migrate(&client, &config).await.expect("applied");
     assert_eq!(first.applied.len(), 3, "{first:?}");
+    assert_eq!(first.applied, before.pending);
+    let after = status(&client, &config).await.expect("asked");
+    assert_eq!((after.applied, after.pending.len()), (3, 0));
     assert_eq!(first.already_applied, 0);
     let again = migrate(&client, &config).await.expect("nothing to do");
     assert_eq!((again.applied.len(), again.already_applied), (0, 3));
@@ -56,6 +64,8 @@ async fn a_past_that_was_changed_is_refused_and_nothing_is_applied() {
         FROM schema_migrations FINAL WHERE version = 2";
     run(&client, forge).await;
     let error = migrate(&client, &config).await.expect_err("refused");
+    let asked = status(&client, &config).await.expect_err("refused");
+    assert_eq!(asked.to_string(), error.to_string());
     let MigrateError::Changed { file, want, got } = error else { panic!("{error}") };
     assert_eq!((file.as_str(), want.as_str(), got.len()), ("0002_rollups.sql", "beef", 64));
 }
