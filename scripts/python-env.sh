@@ -1,7 +1,7 @@
 #!/bin/sh
-# Puts the pinned Python packages of the oracle (pandas) into .tools/venv and prints the path of its
-# python on stdout. An environment that is already there is left alone, so this is cheap to call
-# before every test.
+# Puts the pinned Python packages of the tests (pandas for the oracle, the clients of InfluxDB) into
+# .tools/venv and prints the path of its python on stdout. An environment that is already there is
+# left alone, so this is cheap to call before every test.
 set -eu
 . "$(dirname -- "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ once "$tools"
 if ! { [ -x "$dir/bin/python" ] && cmp -s "$wanted" "$stamp"; }; then
     need_venv
     install_missing
-    say "installing pandas into ${dir#"$root"/} (once)"
+    say "installing pandas and the clients of InfluxDB into ${dir#"$root"/} (once)"
     rm -rf "$dir"
     python3 -m venv "$dir"
     "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \

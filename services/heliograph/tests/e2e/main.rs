@@ -4,6 +4,7 @@ mod config;
 mod dead_letters;
 mod docs;
 mod durable;
+mod influx;
 mod oracle;
 mod rebuild;
 mod separate;

@@ -1,7 +1,7 @@
 //! What `QueryReadings` answers for the sample plants equals an independent calculation with
 //! pandas (`tests/oracle`), for every series, step and aggregate.
 
-use crate::support::{Authorized, Up, data_dir, repository};
+use crate::support::{Authorized, Up, data_dir, python, repository};
 use anyhow::{Context, ensure};
 use heliograph_contract::v1::{
     Aggregate, Quality, QueryReadingsRequest, Series, Step,
@@ -9,7 +9,7 @@ use heliograph_contract::v1::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// The sample files lie in 2022.
 const START_MS: i64 = 1_640_995_200_000 - 86_400_000;
@@ -44,13 +44,8 @@ struct Expected {
 }
 
 fn oracle(args: &[&str]) -> anyhow::Result<Oracle> {
-    let env = Command::new("sh").arg(repository().join("scripts/python-env.sh")).output()?;
-    ensure!(env.status.success(), "{}", String::from_utf8_lossy(&env.stderr));
-    let python = String::from_utf8(env.stdout)?;
-    let output = Command::new(python.trim())
-        .arg(repository().join("tests/oracle/readings_oracle.py"))
-        .args(args)
-        .output()?;
+    let script = repository().join("tests/oracle/readings_oracle.py");
+    let output = python()?.arg(script).args(args).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the oracle's answer")
 }

@@ -49,6 +49,15 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The Python of the tests, with the packages that they need.
+pub fn python() -> anyhow::Result<Command> {
+    let env = Command::new("sh").arg(repository().join("scripts/python-env.sh")).output()?;
+    ensure!(env.status.success(), "{}", String::from_utf8_lossy(&env.stderr));
+    let mut python = Command::new(String::from_utf8(env.stdout)?.trim());
+    python.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+    Ok(python)
+}
+
 impl Up {
     /// On free ports.
     pub fn start(data_dir: &Path) -> anyhow::Result<Self> {
