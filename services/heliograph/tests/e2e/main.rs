@@ -5,6 +5,7 @@ mod dead_letters;
 mod docs;
 mod durable;
 mod influx;
+mod loggers;
 mod oracle;
 mod rebuild;
 mod separate;
