@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("heliograph.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
+        .build_client(grpc)
+        .build_server(grpc)
         .bytes(".")
         // They carry a token: src/secret.rs shows them without it.
         .skip_debug(SECRET.map(|message| format!(".heliograph.v1.{message}")))

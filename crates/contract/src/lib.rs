@@ -7,7 +7,7 @@
 /// Generated from `proto/heliograph/v1`.
 #[allow(clippy::all, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 pub mod v1 {
-    tonic::include_proto!("heliograph.v1");
+    include!(concat!(env!("OUT_DIR"), "/heliograph.v1.rs"));
 
     /// The compiled descriptors, for gRPC reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] =
@@ -15,6 +15,7 @@ pub mod v1 {
 }
 
 pub mod access;
+#[cfg(feature = "grpc")]
 pub mod error;
 pub mod event;
 pub mod registry;
