@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt build torture proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test lint fmt build torture fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ torture: ## kill -9 in the middle of uploads, KILLS times; report in target/tort
 	@scripts/setup.sh test
 	cargo build --workspace --locked
 	KILLS=$${KILLS:-60} cargo test -p heliograph --locked --test e2e -- --nocapture torture
+
+fuzz: ## fuzz the parsers: SECONDS each (20), TARGET="json event" or all
+	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGET)
 
 proto-breaking: ## does proto/ still keep the contract in schemas/proto?
 	@scripts/proto.sh breaking

@@ -3,7 +3,7 @@
 #
 #   fuzz.sh [SECONDS] [TARGET …]  each target for SECONDS (20), two at a time; all when none is named
 #   fuzz.sh planted               finds the panic planted behind a parser, and none without it
-#   fuzz.sh test                  both; what `make test` runs
+#   fuzz.sh test                  both
 #   fuzz.sh merge [TARGET …]      takes into fuzz/corpus what reached new code, as few as will do
 #
 # A target begins with fuzz/corpus and with what earlier runs found (target/fuzz/scratch), and ends
