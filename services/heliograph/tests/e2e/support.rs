@@ -1,13 +1,19 @@
 //! A running `heliograph up`, and what a test does with it.
 
+use crate::leaks::{leaks, tokens_in};
 use anyhow::{Context, bail, ensure};
 use heliograph_contract::v1::query_service_client::QueryServiceClient;
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
+    fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -19,6 +25,9 @@ use tonic::{
 /// The binary under test.
 pub const HELIOGRAPH: &str = env!("CARGO_BIN_EXE_heliograph");
 
+/// The most of a process's stderr that is told again: its end.
+const REPLAYED_CHARS_MAX: usize = 100_000;
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ready {
     pub gateway: String,
@@ -26,9 +35,15 @@ pub struct Ready {
     pub clickhouse: String,
 }
 
-/// `heliograph up` in a directory; killed when dropped.
+/// Where the stderr of `up` lies, in its data directory.
+pub const STDERR: &str = "up.stderr";
+
+/// `heliograph up` in a directory; killed when dropped. What it wrote to stderr is then told again,
+/// for the report of a test that failed, and must hold none of the tokens that it handed out.
 pub struct Up {
     child: Child,
+    /// Those that its commands printed.
+    tokens: Mutex<BTreeSet<String>>,
     pub ready: Ready,
     pub data_dir: PathBuf,
     pub operator_token: String,
@@ -69,7 +84,9 @@ impl Up {
     /// Starts `command`, an `up` of the caller's making, and waits until it is ready.
     pub fn start_on(mut command: Command, data_dir: &Path, port_base: u16) -> anyhow::Result<Self> {
         command.args(["--port-base", &port_base.to_string()]);
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        std::fs::create_dir_all(data_dir)?;
+        let stderr = File::create(data_dir.join(STDERR))?;
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let stdout = child.stdout.take().context("stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
@@ -78,14 +95,16 @@ impl Up {
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("not ready: {line:?}: {error}");
+                let said = std::fs::read_to_string(data_dir.join(STDERR)).unwrap_or_default();
+                bail!("not ready: {line:?}: {error}\n{said}");
             }
         };
         let endpoint = std::fs::read(data_dir.join("endpoint.json"))?;
         let endpoint: serde_json::Value = serde_json::from_slice(&endpoint)?;
         let operator_token =
             endpoint["operator_token"].as_str().context("operator_token")?.to_owned();
-        Ok(Self { child, ready, data_dir: data_dir.to_owned(), operator_token })
+        let tokens = Mutex::new(BTreeSet::from([operator_token.clone()]));
+        Ok(Self { child, tokens, ready, data_dir: data_dir.to_owned(), operator_token })
     }
 
     pub fn pid(&self) -> u32 {
@@ -121,7 +140,31 @@ impl Up {
 
     /// Runs another command on the same directory.
     pub fn command(&self, args: &[&str]) -> anyhow::Result<Output> {
-        Ok(heliograph(&self.data_dir).args(args).output()?)
+        let mut command = heliograph(&self.data_dir);
+        command.args(args);
+        self.output(command)
+    }
+
+    /// Runs a command of the caller's making. A token may stand on its stdout, never on its stderr.
+    pub fn output(&self, mut command: Command) -> anyhow::Result<Output> {
+        let output = command.output()?;
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.extend(tokens_in(&String::from_utf8_lossy(&output.stdout)));
+        let leaked = leaks(&String::from_utf8_lossy(&output.stderr), &tokens);
+        ensure!(leaked.is_empty(), "{command:?} told {leaked:?} on stderr");
+        Ok(output)
+    }
+
+    /// All tokens that were handed out here.
+    pub fn tokens(&self) -> BTreeSet<String> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for entry in std::fs::read_dir(&self.data_dir).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|end| end == "json") {
+                let text = std::fs::read(entry.path()).unwrap_or_default();
+                tokens.extend(tokens_in(&String::from_utf8_lossy(&text)));
+            }
+        }
+        tokens
     }
 
     /// Runs another command and reads its JSON.
@@ -176,9 +219,17 @@ pub fn terminate(child: &mut Child) -> anyhow::Result<ExitStatus> {
 }
 
 impl Drop for Up {
+    #[allow(clippy::print_stderr, reason = "the test's own report, shown when it fails")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let said = std::fs::read(self.data_dir.join(STDERR)).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let from = said.char_indices().nth_back(REPLAYED_CHARS_MAX).map_or(0, |(at, _)| at);
+        eprint!("{}", &said[from..]);
+        let leaked = leaks(&said, &self.tokens());
+        // A panic on top of another would end all tests.
+        assert!(leaked.is_empty() || std::thread::panicking(), "up told {leaked:?} on stderr");
     }
 }
 
