@@ -90,7 +90,7 @@ impl Reading {
                     continue;
                 }
             };
-            let line = record.position().map_or(1, csv::Position::line);
+            let line = record.position().map_or(1, |at| line_of(text, at));
             let cells: Vec<String> = record.iter().map(str::to_owned).collect();
             let Some(columns) = &header else {
                 if !self.header(line, &cells) {
@@ -196,6 +196,14 @@ impl Reading {
     }
 }
 
+/// The line on which a record begins. The reader's own position is before the line ends that it
+/// passes over: those of empty lines, and the second half of a CRLF.
+fn line_of(text: &str, at: &csv::Position) -> u64 {
+    let rest = usize::try_from(at.byte()).ok().and_then(|byte| text.get(byte..)).unwrap_or("");
+    let passed_over = rest.chars().take_while(|c| matches!(c, '\r' | '\n'));
+    at.line() + passed_over.filter(|c| *c == '\n').count() as u64
+}
+
 /// The cells of a row that are there.
 struct Cells {
     cells: Map<String, Value>,
@@ -299,6 +307,8 @@ mod tests {
         let sites = |rows: &[Row]| rows.iter().map(|r| r.site.clone()).collect::<Vec<_>>();
         assert_eq!(sites(&from_csv), sites(&from_jsonl));
         assert_eq!(from_csv[1].line, 4, "an empty line is no site, but counts");
+        let (crlf, wrong) = parse(&csv.replace('\n', "\r\n"), Format::Csv);
+        assert_eq!((crlf, wrong), (from_csv.clone(), vec![]), "line ends of another system");
         let first = &from_csv[0].site;
         assert_eq!((first.reading_interval_s, first.rated_power_w), (300, 49_500.0));
         assert_eq!((&*from_csv[1].site.name, from_csv[1].site.upload_interval_s), ("s2", 60));
