@@ -47,6 +47,7 @@ for job in "$@"; do
         scripts/fetch-libchdb.sh >/dev/null
         scripts/kafka/fetch.sh >/dev/null
         scripts/python-env.sh >/dev/null
+        scripts/fetch-buf.sh >/dev/null
         ;;
     esac
 done

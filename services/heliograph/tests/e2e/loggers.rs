@@ -62,6 +62,7 @@ impl Reader {
         let mut path = vec![
             Path::new(HELIOGRAPH).parent().context("where the binary is")?.to_owned(),
             Path::new(python()?.get_program()).parent().context("where python is")?.to_owned(),
+            buf()?.parent().context("where buf is")?.to_owned(),
         ];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").context("PATH")?));
         let path = std::env::join_paths(path)?.into_string().ok().context("PATH")?;
@@ -131,6 +132,13 @@ impl Reader {
     }
 }
 
+/// The gRPC client of the page.
+fn buf() -> anyhow::Result<PathBuf> {
+    let output = Command::new("sh").arg(repository().join("scripts/fetch-buf.sh")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().into())
+}
+
 fn telegraf_conf() -> PathBuf {
     repository().join("services/gateway/tests/fixtures/influx/telegraf-v2.conf")
 }
@@ -141,7 +149,7 @@ async fn every_block_of_the_page_for_loggers_does_what_the_page_says() -> anyhow
     let reader = Reader::new(dir.path())?;
     let page = blocks(&fs::read_to_string(repository().join("docs/loggers.md"))?);
     let of = |language: &str| page.iter().filter(|b| b.language == language).count();
-    ensure!((of("sh"), of("python"), of("toml")) >= (7, 2, 1), "{page:?}");
+    ensure!((of("sh"), of("python"), of("toml")) >= (8, 2, 1), "{page:?}");
     reader.follow(&page)?;
 
     let want = [
@@ -149,6 +157,7 @@ async fn every_block_of_the_page_for_loggers_does_what_the_page_says() -> anyhow
         ("inv-1", "operating_state", vec![4.0]),
         ("inv-2", "ac_power", vec![47_950.0, 48_199.5, 48_449.0]),
         ("inv-2", "operating_state", vec![4.0]),
+        ("inv-3", "ac_power", vec![47_500.0]),
     ];
     let want = want.map(|(device, metric, values)| (device.into(), metric.into(), values));
     assert_eq!(reader.stored().await?, want);
