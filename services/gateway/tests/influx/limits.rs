@@ -157,3 +157,26 @@ async fn a_full_gateway_says_so_at_once() {
     assert!(status == 503 && answer.unwrap().1.starts_with("all places are taken; send the same"));
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_site_that_writes_too_often_waits() {
+    let mut limits = config();
+    (limits.site_uploads_per_second, limits.site_uploads_burst) = (1, 3);
+    let gateway = start(limits).await;
+    let mut stored = 0;
+    let refused_one = loop {
+        let response = write(&gateway, V2, "inv1 p=1").send().await.unwrap();
+        match response.status() {
+            StatusCode::NO_CONTENT => stored += 1,
+            _ => break response,
+        }
+    };
+    assert!(stored >= 3, "the burst: {stored}");
+    assert_eq!(refused_one.headers()["retry-after"], "1");
+    let (status, answer) = shown(refused_one, "too often").await;
+    let want = "more than 1 uploads a second; put more readings into one upload, or send the same \
+                again after 1 s";
+    assert_eq!((status, answer), (429, Some((None, want.to_owned()))));
+    assert_eq!(gateway.stored().await.len(), stored);
+    gateway.stop().await;
+}

@@ -185,6 +185,7 @@ async fn shown(response: Response, name: &str) -> (u16, Option<(Option<u64>, Str
         401 => "unauthorized",
         413 => "request too large",
         415 => "invalid",
+        429 => "too many requests",
         503 => "unavailable",
         other => panic!("{name}: {other}"),
     };
