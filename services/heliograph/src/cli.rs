@@ -3,7 +3,7 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    completions, config, dead_letters, help, lag, migrate, rebuild,
+    completions, config, dead_letters, doctor, help, lag, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, tenant, token, up, upload,
     views::{Style, readings, sites, terminal},
@@ -64,6 +64,7 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     Migrate(migrate::MigrateArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -189,6 +190,7 @@ impl Cli {
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Config(args) => config::run(args),
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Store(args) => store::run(args, shutdown).await,
             Command::Completions(args) => completions::run(&args, &mut command()),
         }

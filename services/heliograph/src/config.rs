@@ -1,7 +1,7 @@
 //! `heliograph config`: the effective configuration.
 
 use clap::Args;
-use heliograph_config::{Config, ConfigError, args::SOUND, show};
+use heliograph_config::{Config, ConfigError, LogConfig, args::SOUND, show};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Print the effective configuration: file, environment and defaults, secrets hidden.
@@ -28,8 +28,8 @@ pub struct ConfigArgs {
 /// When there are mistakes.
 pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let mut loaded = Config::load(args.config.as_deref());
-    // Whoever says nothing of a log runs `heliograph up`, which has its own.
-    let names_a_log = loaded.origins.keys().any(|key| key.starts_with("log."));
+    // Whoever leaves the log as it is runs `heliograph up`, which has its own.
+    let names_a_log = loaded.settings.log != LogConfig::default();
     let more = loaded.settings.log.violations_of_use().filter(|_| names_a_log);
     loaded = loaded.and(more);
     let mut out = std::io::stdout().lock();

@@ -6,6 +6,7 @@ mod cli;
 mod completions;
 mod config;
 mod dead_letters;
+mod doctor;
 mod endpoint;
 mod help;
 mod installation;

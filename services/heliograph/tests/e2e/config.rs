@@ -23,7 +23,8 @@ fn stderr(output: &Output) -> String {
 const BAD: &str = "[gatway]\n[gateway]\nlisten = \"here\"\n[writer]\nblock_rows_max = 0\n";
 /// What every binary says of it.
 const SAID: [&str; 3] = [
-    "error: gatway: got an unknown section, want a known one: did you mean gateway? (line 1 of h.toml)",
+    "error: gatway: got an unknown section, want a known one: did you mean gateway? \
+     (line 1 of h.toml)",
     "error: gateway.listen: got \"here\", want an IP address and a port, such as 127.0.0.1:8080 or \
      [::]:8080 (line 3 of h.toml)",
     "error: writer.block_rows_max: got 0, want 1 to 1000000 (line 5 of h.toml)",

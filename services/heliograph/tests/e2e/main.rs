@@ -3,6 +3,7 @@
 mod config;
 mod dead_letters;
 mod docs;
+mod doctor;
 mod durable;
 mod influx;
 mod leaks;

@@ -112,6 +112,12 @@ async fn on_kafka_with_each_service_as_its_own_process() -> anyhow::Result<()> {
     };
     ensure!(wait_for(READY_MAX, || cluster.is_up()), "the services do not listen");
     upload_and_audit(&cluster).await?;
+    let doctor = ["doctor", "--json", "--token", &cluster.token, "--config"];
+    let doctor = heliograph(dir.path()).args(doctor).arg(&config).output()?;
+    ensure!(doctor.status.success(), "{}", text(&doctor));
+    for said in ["3 migrations applied", "3 as declared", "an operator's", "is ready"] {
+        ensure!(text(&doctor).contains(said), "{said}: {}", text(&doctor));
+    }
     for service in &mut services {
         let status = terminate(&mut service.0)?;
         ensure!(status.success(), "a service ended with {status}");
