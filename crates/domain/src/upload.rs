@@ -94,8 +94,7 @@ pub fn operating_state_code(name: &str) -> Option<f64> {
 
 /// What is wanted of a reading that a later one of its upload took the place of. It stands in dead
 /// letters: such a reading must never be replayed over the one that was taken.
-pub const WANT_ONE_VALUE: &str =
-    "one value for each device, metric and ts; the last one was taken";
+pub const WANT_ONE_VALUE: &str = "one value for each device, metric and ts; the last one was taken";
 
 /// Leaves one reading per identity: the last one sent. An earlier one with another value is
 /// rejected; an exact repeat is dropped silently, since storing it once is storing it.
@@ -128,8 +127,21 @@ pub fn last_of_each(indexed: Vec<(usize, Reading)>) -> (Vec<Reading>, Vec<Reject
 }
 
 /// The upload id of an upload that brings none: a hash of its site and readings, so that the same
-/// content sent again has the same id.
-pub fn content_id(site: &SiteId, readings: &[Reading]) -> Result<UploadId, Violation> {
+/// content sent again has the same id. Without readings it is a sign of life, and each is another:
+/// then it is a hash of its site and when it came.
+///
+/// # Errors
+/// None that a test has seen: a hash has the form of an id.
+pub fn content_id(
+    site: &SiteId,
+    readings: &[Reading],
+    received_at: Timestamp,
+) -> Result<UploadId, Violation> {
+    let site = site.as_str().as_bytes();
+    if readings.is_empty() {
+        let at = received_at.as_ms().to_be_bytes();
+        return UploadId::parse(&event_id(&[b"sign-of-life", site, &at]));
+    }
     let mut bytes = Vec::with_capacity(readings.len() * 48);
     for r in readings {
         for text in [r.device.as_str(), r.metric.as_str(), r.quality.as_str()] {
@@ -139,7 +151,7 @@ pub fn content_id(site: &SiteId, readings: &[Reading]) -> Result<UploadId, Viola
         bytes.extend_from_slice(&r.ts.as_ms().to_be_bytes());
         bytes.extend_from_slice(&r.value.to_bits().to_be_bytes());
     }
-    UploadId::parse(&event_id(&[b"upload-content", site.as_str().as_bytes(), &bytes]))
+    UploadId::parse(&event_id(&[b"upload-content", site, &bytes]))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub fn take(
     let (site, tenant) = (sender.site.clone(), sender.tenant.clone());
     let upload_id = match upload_id {
         Some(id) => id,
-        None => content_id(&site, &readings).map_err(Problem::malformed)?,
+        None => content_id(&site, &readings, received_at).map_err(Problem::malformed)?,
     };
     let upload =
         Upload { site, tenant, upload_id, received_at, sent_at, readings, replayed: false };

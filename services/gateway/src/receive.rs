@@ -72,7 +72,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 /// # Errors
 /// [`Problem::UnsupportedMedia`].
 pub fn format(headers: &HeaderMap) -> Result<Format, Problem> {
-    const WANT: &str = "application/json or application/protobuf";
+    const WANT: &str =
+        "application/json or application/protobuf; with curl -H 'content-type: application/json'";
     const KNOWN: [(&str, Format); 3] = [
         ("application/json", Format::Json),
         ("application/protobuf", Format::Protobuf),

@@ -43,8 +43,8 @@ pub fn taken(answer: &Answer) -> Response {
     failed(Response::new(Body::empty()), StatusCode::BAD_REQUEST, &message, Some(first.index + 1))
 }
 
-/// To an upload of which nothing was taken.
-pub fn refused(problem: Problem) -> Response {
+/// To an upload of which nothing was taken; `too_often` is the status for a site above its rate.
+pub fn refused(problem: Problem, too_often: StatusCode) -> Response {
     let message = match &problem {
         Problem::NoToken => "send the site's token as `Authorization: Token …`, as the password \
                              of a login, or as the parameter `p`"
@@ -52,7 +52,10 @@ pub fn refused(problem: Problem) -> Response {
         problem => problem.detail(),
     };
     let response = problem.into_response();
-    let status = response.status();
+    let status = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => too_often,
+        status => status,
+    };
     let mut response = failed(response, status, &message, None);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);

@@ -1,0 +1,148 @@
+//! What is answered to each mistake in each way in; `docs/errors.md` is made of it, and held
+//! against it. `HELIOGRAPH_BLESS=1` writes the page anew.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod reasons;
+mod ways;
+
+use common::*;
+use heliograph_gateway::GatewayConfig;
+use reasons::{READINGS, Reason, UPLOADS, World};
+use std::{fmt::Write, path::Path, time::Duration};
+use ways::{WAYS, Way};
+
+const HEAD: &str = "# Answers to mistakes
+
+Made by the tests of the gateway (`services/gateway/tests/answers`), which send each of these
+requests and compare. Limits are small there: 3 readings, 2,000 bytes, 3,000 decompressed, 1 upload.
+`N` stands for seconds that differ from time to time, `HASH` for the hash of an upload's content,
+`tomorrow` for a day from now. A way in that is missing from a table cannot make that mistake.
+
+HTTP answers of `/v1/uploads` are problem documents (RFC 9457, `application/problem+json`); those of
+`/api/v2/write` and `/write` have the keys of both versions of InfluxDB. What is answered with
+`retry-after`, RetryInfo or `retry_after_ms` is to be sent again as it was; anything else would be
+refused again.
+";
+
+fn limits() -> GatewayConfig {
+    GatewayConfig {
+        readings_max: 3,
+        body_bytes_max: 2_000,
+        decompressed_bytes_max: 3_000,
+        body_read_timeout: Duration::from_millis(100),
+        // Its own uploads to itself would want the one place, too.
+        tick_interval: Duration::from_secs(3),
+        ..config()
+    }
+}
+
+/// A gateway as the reason wants it.
+async fn gateway_in(world: World) -> Running {
+    let mut limits = limits();
+    match world {
+        World::Well | World::LogAway => {}
+        World::Full => limits.in_flight_max = 1,
+        World::RateUsed => (limits.site_uploads_per_second, limits.site_uploads_burst) = (1, 1),
+    }
+    let gateway = start(limits).await;
+    match world {
+        World::Well => {}
+        World::LogAway => gateway.log.faults(|r| match is_tick(r) {
+            true => Fault::None,
+            false => Fault::Fail,
+        }),
+        World::Full => {
+            gateway.log.faults(|r| match is_upload_of(r, "s3") {
+                true => Fault::Hang,
+                false => Fault::None,
+            });
+        }
+        World::RateUsed => drop(gateway.upload("s1", "before").await),
+    }
+    gateway
+}
+
+/// Sends it in one way; what is stored must be as the reason says.
+async fn answer(reason: &Reason, way: Way) -> Option<String> {
+    let sent = (reason.sent)(way)?;
+    let gateway = gateway_in(reason.world).await;
+    let answer = match reason.world {
+        World::Full => {
+            let first = async {
+                loop {
+                    let response = gateway.upload("s3", "u1").await;
+                    if response.status().as_u16() != 503 {
+                        return;
+                    }
+                }
+            };
+            let second = async {
+                gateway.log.hangs(1).await;
+                let answer = way.answer(&gateway, sent).await;
+                gateway.log.release();
+                answer
+            };
+            tokio::join!(first, second).1
+        }
+        _ => way.answer(&gateway, sent).await,
+    };
+    let of_s1: usize = gateway
+        .stored()
+        .await
+        .iter()
+        .map(|u| match u.site.as_str() {
+            "s1" if u.upload_id.as_str() != "before" => u.readings.len(),
+            _ => 0,
+        })
+        .sum();
+    let letters = gateway.dead_letters().await.len();
+    match (UPLOADS.iter().any(|r| r.name == reason.name), reason.name) {
+        (true, name) => assert_eq!((of_s1, letters), (0, 0), "{name}: {way:?}: {answer}"),
+        // The last of the two is taken.
+        (false, name @ "Two values for one reading") => {
+            assert_eq!((of_s1, letters), (1, 1), "{name}: {way:?}: {answer}");
+        }
+        (false, name) => assert_eq!((of_s1, letters), (0, 1), "{name}: {way:?}: {answer}"),
+    }
+    gateway.stop().await;
+    Some(answer)
+}
+
+async fn section(page: &mut String, title: &str, reasons: &[Reason]) {
+    write!(page, "\n## {title}\n").unwrap();
+    for reason in reasons {
+        write!(page, "\n### {}\n\n| way in | answer |\n|---|---|\n", reason.name).unwrap();
+        let mut rows: Vec<(Vec<&str>, String)> = Vec::new();
+        for way in WAYS {
+            let Some(answer) = answer(reason, way).await else { continue };
+            match rows.iter_mut().find(|(_, said)| *said == answer) {
+                Some((ways, _)) => ways.push(way.name()),
+                None => rows.push((vec![way.name()], answer)),
+            }
+        }
+        assert!(!rows.is_empty(), "{}: no way in makes this mistake", reason.name);
+        for (ways, answer) in rows {
+            writeln!(page, "| {} | {answer} |", ways.join("<br>")).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_mistake_gets_the_answer_that_the_page_has() {
+    let mut page = HEAD.to_owned();
+    section(&mut page, "The upload is refused; nothing of it is stored", UPLOADS).await;
+    let title = "A reading is rejected and kept as a dead letter; those beside it are taken";
+    section(&mut page, title, READINGS).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
+    if std::env::var_os("HELIOGRAPH_BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    for (at, (got, want)) in page.lines().zip(committed.lines()).enumerate() {
+        assert_eq!(got, want, "docs/errors.md, line {}; HELIOGRAPH_BLESS=1 writes it", at + 1);
+    }
+    assert_eq!(page.lines().count(), committed.lines().count());
+}
