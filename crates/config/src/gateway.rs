@@ -303,6 +303,11 @@ mod tests {
                 ["gateway.http.drain_timeout: ", "got 1s", "append_timeout (5s)"],
             ),
             (
+                "no connections",
+                |c| c.http.connections_max = 0,
+                ["gateway.http.connections_max: ", "got 0", "1 to"],
+            ),
+            (
                 "a header that counts whole seconds",
                 |c| c.retry_after_min = Duration::ZERO,
                 ["gateway.retry_after_min: ", "got 0ns", "1s"],

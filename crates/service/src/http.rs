@@ -1,20 +1,32 @@
-//! Serving HTTP/1 and HTTP/2 on one port with a limit on everything: connections, time for a
-//! request head, time to drain.
+//! Serving HTTP/1 and HTTP/2 on one port with a limit on everything: connections, the size of a
+//! request's head and the time for it, streams of a connection, time without a request, time to
+//! drain.
 //!
 //! `axum::serve` leaves a half-sent header open for ever, so hyper-util is driven here with a
-//! header timer.
+//! header timer, and each connection with a watch on its open requests.
+
+mod connection;
 
 use crate::Shutdown;
 use axum::Router;
+use connection::OpenRequests;
 use heliograph_domain::{Violation, Violations};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::task::TaskTracker;
+
+/// How often a silent HTTP/2 connection is asked whether it is still there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// hyper takes no smaller buffer.
+const HEADER_BYTES_LEAST: usize = 8 * 1024;
 
 /// Limits of a listener.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,9 +34,22 @@ use tokio::{net::TcpListener, sync::Semaphore};
 pub struct HttpLimits {
     /// Open connections; further ones wait in the kernel's backlog.
     pub connections_max: usize,
-    /// Time for a client to send a request's head.
+    /// Time for a client to send a request's head, from the beginning of the connection or, with
+    /// HTTP/1, from the answer before.
     #[serde(with = "crate::config::duration")]
     pub header_read_timeout: Duration,
+    /// A connection without an open request is closed after so long.
+    #[serde(with = "crate::config::duration")]
+    pub idle_timeout: Duration,
+    /// Time for a silent HTTP/2 client to answer when it is asked whether it is still there.
+    #[serde(with = "crate::config::duration")]
+    pub keep_alive_timeout: Duration,
+    /// The largest head of a request: its line and all headers.
+    pub header_bytes_max: usize,
+    /// Most headers of an HTTP/1 request; with HTTP/2 their bytes alone are limited.
+    pub headers_max: usize,
+    /// Open requests of one HTTP/2 connection.
+    pub http2_streams_max: u32,
     /// Time for open requests to finish after the shutdown began.
     #[serde(with = "crate::config::duration")]
     pub drain_timeout: Duration,
@@ -35,6 +60,11 @@ impl Default for HttpLimits {
         Self {
             connections_max: 10_000,
             header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            keep_alive_timeout: Duration::from_secs(10),
+            header_bytes_max: 32 * 1024,
+            headers_max: 100,
+            http2_streams_max: 100,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -46,8 +76,17 @@ impl HttpLimits {
         let (short, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
         let mut found = Violations::of(part);
         found.range("connections_max", self.connections_max, 1, 1_000_000);
-        found.time("header_read_timeout", self.header_read_timeout, short, hour);
-        found.time("drain_timeout", self.drain_timeout, short, hour);
+        for (key, value) in [
+            ("header_read_timeout", self.header_read_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("drain_timeout", self.drain_timeout),
+        ] {
+            found.time(key, value, short, hour);
+        }
+        found.range("header_bytes_max", self.header_bytes_max, HEADER_BYTES_LEAST, 1 << 20);
+        found.range("headers_max", self.headers_max, 1, 1_000);
+        found.range("http2_streams_max", self.http2_streams_max, 1, 10_000);
         found.into_vec()
     }
 }
@@ -64,11 +103,9 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves `router` until `shutdown`, then lets open requests finish within the drain time.
 /// The peer's address is in the extension `axum::extract::ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-    let graceful = GracefulShutdown::new();
-    let cut = Shutdown::new();
+    crate::runtime::warn_of_descriptors(limits.connections_max);
+    let builder = builder(&limits);
+    let (connections, cut) = (TaskTracker::new(), Shutdown::new());
     let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
@@ -85,27 +122,54 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
             }
         };
         let _ = stream.set_nodelay(true);
-        let service = router.clone().layer(axum::Extension(axum::extract::ConnectInfo(peer)));
+        let requests = OpenRequests::default();
+        let service = router
+            .clone()
+            .layer(axum::Extension(axum::extract::ConnectInfo(peer)))
+            .layer(axum::middleware::from_fn_with_state(requests.clone(), connection::count));
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
-        let connection = graceful.watch(connection);
-        let cut = cut.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, %peer, "connection ended");
-                },
-                () = cut.cancelled() => {}
+        let idle = requests.idle(limits.header_read_timeout, limits.idle_timeout);
+        let until = (shutdown.clone(), cut.clone());
+        connections.spawn(async move {
+            let until = connection::Until { idle, leave: until.0, cut: until.1 };
+            if let Err(error) = connection::drive(connection, &requests, until).await {
+                tracing::debug!(%error, %peer, "connection ended");
             }
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
         tracing::warn!(drain_timeout = ?limits.drain_timeout, "connections cut at the deadline");
         cut.cancel();
     }
+}
+
+fn builder(limits: &HttpLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.header_bytes_max)
+        // Who has sent all may close that side and still wants the answer.
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(limits.keep_alive_timeout)
+        .max_concurrent_streams(limits.http2_streams_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        // What a connection can make us hold that no handler has asked for.
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_STREAM_WINDOW_BYTES as usize);
+    builder
 }
 
 type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -171,6 +235,61 @@ mod tests {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         assert!(answer.is_empty());
+        server.await.unwrap();
+    }
+
+    #[test]
+    fn a_limit_that_makes_no_sense_names_its_key() {
+        assert_eq!(HttpLimits::default().violations("s"), []);
+        let zero = Duration::ZERO;
+        let rows = [
+            ("connections_max", HttpLimits { connections_max: 0, ..Default::default() }),
+            ("header_read_timeout", HttpLimits { header_read_timeout: zero, ..Default::default() }),
+            ("idle_timeout", HttpLimits { idle_timeout: zero, ..Default::default() }),
+            ("keep_alive_timeout", HttpLimits { keep_alive_timeout: zero, ..Default::default() }),
+            ("header_bytes_max", HttpLimits { header_bytes_max: 8_191, ..Default::default() }),
+            ("headers_max", HttpLimits { headers_max: 0, ..Default::default() }),
+            ("http2_streams_max", HttpLimits { http2_streams_max: 0, ..Default::default() }),
+        ];
+        for (key, limits) in rows {
+            let got = limits.violations("s").iter().map(ToString::to_string).collect::<String>();
+            assert!(got.contains(&format!("s.http.{key}: got ")), "{got}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_comes_is_closed_and_an_open_request_is_not_idle() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let soon = Duration::from_millis(50);
+        let limits =
+            HttpLimits { idle_timeout: soon, header_read_timeout: soon, ..Default::default() };
+        let go = Arc::new(Semaphore::new(0));
+        let g = go.clone();
+        let slow = move || async move {
+            let _go = g.acquire().await;
+            "done"
+        };
+        let router = Router::new().route("/", get(slow));
+        let shutdown = Shutdown::new();
+        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let mut busy = tokio::net::TcpStream::connect(addr).await.unwrap();
+        busy.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        // Nothing; the beginning of HTTP/2; HTTP/2 without a request.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let settings = [&preface[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        for sent in [&b""[..], &preface[..10], &settings] {
+            let mut idle = tokio::net::TcpStream::connect(addr).await.unwrap();
+            idle.write_all(sent).await.unwrap();
+            let mut rest = Vec::new();
+            // Closed or reset; either way it ends.
+            let _ = idle.read_to_end(&mut rest).await;
+        }
+        go.add_permits(1);
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        shutdown.cancel();
         server.await.unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! `main` of a service: parse, build, wait.
 
 use crate::{Shutdown, config::ConfigError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{future::Future, process::ExitCode};
 
 /// sysexits: the command or its configuration is wrong.
@@ -14,6 +15,7 @@ where
     F: FnOnce(Shutdown) -> Fut,
     Fut: Future<Output = anyhow::Result<ExitCode>>,
 {
+    raise_descriptors();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&anyhow::Error::from(error)),
@@ -32,6 +34,29 @@ where
         // Whoever read our output has seen enough, as in `… | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => report(&error),
+    }
+}
+
+/// A connection is a descriptor, and so is a file of the log: where the soft limit is the usual
+/// 1024, the hard one is what the machine's owner allows.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // A limit that cannot be raised is said by `warn_of_descriptors` where it matters.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Warns when `connections_max` does not fit below the limit of open files.
+pub(crate) fn warn_of_descriptors(connections_max: usize) {
+    /// For the log's files, its connections and everything else.
+    const OTHERS: u64 = 512;
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    if (connections_max as u64).saturating_add(OTHERS) > limit {
+        tracing::warn!(
+            connections_max,
+            open_files_max = limit,
+            "connections_max and {OTHERS} other files do not fit below the limit of open files; \
+             raise it (ulimit -n) or lower http.connections_max"
+        );
     }
 }
 

@@ -317,7 +317,7 @@ fn of_grpc(answer: Result<v1::UploadResponse, Status>) -> String {
             let rejected: Vec<Value> = rejected.iter().map(rejected_json).collect();
             let answer =
                 json!({ "upload_id": upload_id, "accepted": accepted, "rejected": rejected });
-            format!("`OK` `{}`", tidy(&answer.to_string()))
+            format!("`OK` {}", tidy(&answer.to_string()))
         }
         Err(status) => of_status(&status),
     }
@@ -328,7 +328,7 @@ fn rejected_json(r: &v1::RejectedReading) -> Value {
 }
 
 fn of_status(status: &Status) -> String {
-    let mut text = format!("`{}` `{}`", code(status.code()), tidy(status.message()));
+    let mut text = format!("`{}` {}", code(status.code()), tidy(status.message()));
     if let Some(bad) = status.get_details_bad_request() {
         let fields: Vec<_> = bad.field_violations.into_iter().map(|v| v.field).collect();
         text += &format!(", BadRequest of `{}`", fields.join("`, `"));
@@ -348,7 +348,7 @@ fn of_stream(answer: Result<Vec<Bytes>, Status>) -> String {
     match v1::UploadStreamResponse::decode(answer.clone()).unwrap().result.unwrap() {
         Outcome::Accepted(answer) => of_grpc(Ok(answer)).replacen("OK", "accepted", 1),
         Outcome::Refused(v1::UploadRefused { code: number, message, fields, retry_after_ms }) => {
-            let mut text = format!("`refused` `{}` `{}`", code(number.into()), tidy(&message));
+            let mut text = format!("`refused` `{}` {}", code(number.into()), tidy(&message));
             if !fields.is_empty() {
                 let fields: Vec<_> = fields.iter().map(|f| f.field.as_str()).collect();
                 text += &format!(", fields `{}`", fields.join("`, `"));
@@ -391,21 +391,19 @@ async fn of_http(response: reqwest::Response) -> String {
             let answer = v1::UploadResponse::decode(body).unwrap();
             text + &of_grpc(Ok(answer)).replacen("`OK`", "", 1)
         }
-        (false, _) => format!("{text} `{}`", tidy(std::str::from_utf8(&body).unwrap())),
+        (false, _) => format!("{text} {}", tidy(std::str::from_utf8(&body).unwrap())),
     }
 }
 
-/// What differs from run to run stands as a name; what Markdown reads is kept out of its way.
+/// As code in Markdown; what differs from run to run stands as a name.
 fn tidy(text: &str) -> String {
     let mut text = text.replace('\n', " ").replace('|', "\\|").replace(INSTANCE, "gateway-0");
-    for unit in [" s\"", " s}", " s ", " s"] {
-        if let Some(end) =
-            text.find(&format!("{unit}")).filter(|end| *end + unit.len() <= text.len())
-            && let Some(start) = text[..end].rfind("after ").map(|at| at + "after ".len())
-            && start < end
-            && text[start..end].bytes().all(|b| b.is_ascii_digit())
-        {
-            text.replace_range(start..end, "N");
+    let after: Vec<usize> =
+        text.match_indices("after ").map(|(at, word)| at + word.len()).collect();
+    for at in after.into_iter().rev() {
+        let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 && text[at + digits..].starts_with(" s") {
+            text.replace_range(at..at + digits, "N");
         }
     }
     // The end of what is plausible: a day from now.
@@ -421,5 +419,9 @@ fn tidy(text: &str) -> String {
     {
         text.replace_range(at..at + len, "HASH");
     }
-    text
+    // Code that has backticks stands between two.
+    match text.contains('`') {
+        true => format!("`` {text} ``"),
+        false => format!("`{text}`"),
+    }
 }
