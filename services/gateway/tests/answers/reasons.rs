@@ -25,8 +25,6 @@ pub struct Reason {
     pub sent: fn(Way) -> Option<Sent>,
 }
 
-const DAY_MS: i64 = 86_400_000;
-
 fn sent(body: Option<Bytes>) -> Option<Sent> {
     let (headers, path, endless) = (Vec::new(), None, None);
     Some(Sent { token: Some("token-s1"), body: body?, headers, path, endless })
@@ -110,11 +108,8 @@ pub const READINGS: &[Reason] = &[
     reason!("No time", |way| one(way, Spec { ts: Ts::Missing, ..Spec::default() })),
     reason!("A time that is none", |way| one(way, Spec { ts: Ts::Words, ..Spec::default() })),
     reason!("A time before 2000", |way| one(way, Spec { ts: Ts::At(-1), ..Spec::default() })),
-    reason!("A time more than a day ahead", |way| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let ahead = now.as_millis() as i64 / DAY_MS * DAY_MS + 3 * DAY_MS;
-        one(way, Spec { ts: Ts::At(ahead), ..Spec::default() })
-    }),
+    // 2100-01-01.
+    reason!("A time more than a day ahead", |way| one(way, Spec { ts: Ts::At(4_102_444_800_000), ..Spec::default() })),
     reason!("No value", |way| one(way, Spec { value: Val::Missing, ..Spec::default() })),
     reason!("A value that is text", |way| one(way, Spec { value: Val::Text("on"), ..Spec::default() })),
     reason!("An operating state that there is not", |way| one(way, Spec { metric: "operating_state", value: Val::Text("mppt"), ..Spec::default() })),

@@ -50,7 +50,7 @@ fn client(up: &Up, token: &str, script: &str, what: &str) -> anyhow::Result<Valu
         .arg(&script)
         .arg(what)
         .env("HELIOGRAPH_URL", &up.ready.gateway)
-        .env("HELIOGRAPH_TOKEN", token)
+        .env("HELIOGRAPH_SITE_TOKEN", token)
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{} {what}: {said}", script.display());

@@ -191,7 +191,7 @@ fn the_uploader_of_the_page_keeps_what_got_no_2xx() -> anyhow::Result<()> {
         .arg("send.py")
         .current_dir(dir.path())
         .env("HELIOGRAPH_URL", url.trim())
-        .env("HELIOGRAPH_TOKEN", "a token")
+        .env("HELIOGRAPH_SITE_TOKEN", "a token")
         .output();
     recorder.kill()?;
     recorder.wait()?;
@@ -225,6 +225,16 @@ async fn the_first_hour_of_the_readme_works() -> anyhow::Result<()> {
     let table = run(&lines[at..])?;
     let table = table.replace(',', "");
     ensure!(["inv1", "ac_power", "1200"].iter().all(|part| table.contains(part)), "{table}");
+
+    std::os::unix::fs::symlink(repository().join("sample-data"), reader.home.join("sample-data"))?;
+    let block = blocks(hour).into_iter().nth(1).context("the block with a CSV file")?;
+    let lines: Vec<&str> = block.text.lines().collect();
+    let (last, lines) = lines.split_last().context("a line")?;
+    let sent = run(lines)?;
+    ensure!(sent.contains("\"INV1 AC Power [kW]\" is inv1/ac_power [kW]"), "{sent}");
+    ensure!(sent.contains(" uploads, 0 left out"), "{sent}");
+    let chart = run(&[last])?;
+    ensure!(["inv1 ac_power", "kW", "max"].iter().all(|part| chart.contains(part)), "{chart}");
     reader.up.stop()
 }
 

@@ -1,6 +1,6 @@
 """What the three clients write: the readings of one device each, and how they are called.
 
-A script is run as `SCRIPT.py write|partial|unauthorized` with HELIOGRAPH_URL and HELIOGRAPH_TOKEN
+A script is run as `SCRIPT.py write|partial|unauthorized` with HELIOGRAPH_URL and HELIOGRAPH_SITE_TOKEN
 in its environment, and prints one JSON value: what it wrote, as [device, metric, ts_ms, value], or
 the exception that its client raised.
 """
@@ -11,7 +11,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 URL = os.environ["HELIOGRAPH_URL"]
-TOKEN = os.environ["HELIOGRAPH_TOKEN"]
+TOKEN = os.environ["HELIOGRAPH_SITE_TOKEN"]
 START = datetime(2025, 10, 5, tzinfo=timezone.utc)
 # A float, an integer, a boolean and a state: all become numbers.
 FIELDS = {"ac_power": 48210.5, "ac_energy_total": 123456789, "fault": False,
