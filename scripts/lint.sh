@@ -22,6 +22,7 @@ shell() {
 deny() { "$(scripts/fetch-cargo-deny.sh)" -L error --locked check bans licenses sources; }
 
 check "format" cargo fmt --all --check
+check "format of the fuzz targets" cargo fmt --manifest-path fuzz/Cargo.toml --check
 check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 check "licences and sources" deny
 check "proto style" scripts/proto.sh lint

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Sets up and runs every test of the workspace once, to the end; the last line is
-# "N passed, N failed" over all test binaries (also in target/test-result.txt). The status is that
-# of cargo. Arguments go to cargo test.
+# Sets up and runs every test of the workspace once, to the end, and then fuzzes every parser for a
+# while; the last line is "N passed, N failed" over all test binaries and fuzz targets (also in
+# target/test-result.txt). The status is 0 when nothing failed. With arguments nothing is fuzzed:
+# they go to cargo test.
 set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
@@ -13,6 +14,8 @@ printf '0 passed, 1 failed\n' >"$result"
 scripts/setup.sh test
 status=0
 cargo test --workspace --locked --no-fail-fast "$@" | tee "$log" || status=$?
+# Whatever the tests said: these are results of their own.
+if [ $# -eq 0 ]; then scripts/fuzz.sh test | tee -a "$log" || status=$?; fi
 # A binary that crashed, or did not build, leaves no result line: it still counts as a failure.
 awk -v status="$status" '
     /^test result: / {

@@ -3,7 +3,7 @@
 
 use crate::{NOW, READINGS_MAX, rules};
 use heliograph_domain::{Reading, Violation};
-use heliograph_formats::{Decoded, json};
+use heliograph_formats::{Decoded, Format, json};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
@@ -11,7 +11,8 @@ use std::collections::HashMap;
 pub fn check(data: &[u8]) -> Option<Decoded<'_>> {
     match json::decode(data, NOW, READINGS_MAX) {
         Ok(decoded) => {
-            rules::decoded(&decoded);
+            rules::decoded(&decoded, decoded.checked.sent);
+            rules::dead_letters(Format::Json, &decoded);
             each_stands_alone(data, &decoded);
             Some(decoded)
         }

@@ -1,18 +1,22 @@
 //! What holds for an upload of any format.
 
-use crate::NOW;
+use crate::{NOW, own_site};
 use heliograph_contract::event::{UploadsEvent, decode_uploads, encode_upload};
 use heliograph_domain::{
-    Reading, TenantId, Violation,
+    Reading, TenantId, Timestamp, Violation,
     upload::{self, RawReading, Upload},
 };
-use heliograph_formats::{Checked, Decoded};
+use heliograph_formats::{Checked, Decoded, Format, dead_letter};
 use std::collections::HashSet;
 
+/// Few, so that what is rejected comes in several.
+const LETTER_BYTES_MAX: usize = 300;
+
 /// Counts, order, the rules of each reading, and that the log gives back what it was given.
-pub fn decoded(decoded: &Decoded<'_>) {
-    checked(&decoded.checked);
-    let site = decoded.site.clone().unwrap_or_else(|| "s1".parse().expect("a sound name"));
+/// What is rejected has a number below `numbers`: of its reading, or of its line.
+pub fn decoded(decoded: &Decoded<'_>, numbers: usize) {
+    checked(&decoded.checked, numbers);
+    let site = decoded.site.clone().unwrap_or_else(own_site);
     let readings = &decoded.checked.readings;
     let upload_id = decoded.upload_id.clone();
     let by_content = || upload::content_id(&site, readings).expect("content has an id");
@@ -27,26 +31,26 @@ pub fn decoded(decoded: &Decoded<'_>) {
     });
 }
 
-fn checked(checked: &Checked<'_>) {
+fn checked(checked: &Checked<'_>, numbers: usize) {
     let Checked { sent, readings, rejected } = checked;
     assert!(readings.len() + rejected.len() <= *sent, "more is answered for than was sent");
     let mut identities = HashSet::new();
     for reading in readings {
         assert!(identities.insert(reading.identity()), "{reading:?} is taken twice");
-        obeys_the_rules(reading);
+        self::reading(reading, NOW);
     }
     for pair in rejected.windows(2) {
         assert!(pair[0].rejected.index < pair[1].rejected.index, "rejected out of order or twice");
     }
     for r in rejected {
-        assert!(r.rejected.index < *sent, "rejected what was never sent");
+        assert!(r.rejected.index < numbers, "rejected what was never sent");
         violations(std::slice::from_ref(&r.rejected.violation));
         serde_json::to_string(&r.as_sent).expect("a rejected reading can be kept");
     }
 }
 
 /// A reading that was taken is taken again, in its stored unit, and stays as it is.
-fn obeys_the_rules(reading: &Reading) {
+pub fn reading(reading: &Reading, received_at: Timestamp) {
     let raw = RawReading {
         device: reading.device.as_str(),
         metric: reading.metric.as_str(),
@@ -55,7 +59,26 @@ fn obeys_the_rules(reading: &Reading) {
         unit: None,
         quality: Some(reading.quality.as_str()),
     };
-    assert_eq!(upload::check_reading(&raw, NOW).as_ref(), Ok(reading));
+    assert_eq!(upload::check_reading(&raw, received_at).as_ref(), Ok(reading));
+}
+
+/// What was rejected can be read from its dead letters, and read again it is rejected again.
+pub fn dead_letters(format: Format, decoded: &Decoded<'_>) {
+    let rejected = &decoded.checked.rejected;
+    let mut still = Vec::new();
+    for letter in dead_letter::encode(rejected, LETTER_BYTES_MAX) {
+        let name = format.in_dead_letters();
+        let again = dead_letter::again(name, &letter, &own_site(), NOW, NOW);
+        let again = again.expect("it is our own");
+        // A line with more fields than one upload may have is one that a dead letter may have.
+        let is_wide = rejected.iter().any(|r| r.rejected.violation.field == "fields");
+        assert!(again.readings.is_empty() || is_wide, "{again:?}");
+        still.extend(again.rejected.iter().map(|r| r.index));
+        if is_wide {
+            return;
+        }
+    }
+    assert_eq!(still, rejected.iter().map(|r| r.rejected.index).collect::<Vec<_>>());
 }
 
 /// What is written to the log comes back, to the last bit of each value.

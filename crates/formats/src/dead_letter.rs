@@ -96,8 +96,8 @@ pub fn again(
     let (mut readings, mut rejected) = (Vec::new(), Vec::new());
     for item in items {
         let Item { index, field, got, want, reading } = item;
-        // Another value of the same upload was taken instead.
-        if want == upload::WANT_ONE_VALUE {
+        // Another value of the same upload was taken instead. A line may say more behind it.
+        if want.starts_with(upload::WANT_ONE_VALUE) {
             rejected.push(Rejected { index, violation: Violation { field, got, want } });
             continue;
         }
@@ -148,10 +148,13 @@ fn body(format: Format, reading: &RawValue) -> Result<Bytes, Violation> {
         }
         Format::LineProtocol(_) => {
             const WANT: &str = "a line as text, or as {\"base64\": …}";
-            match serde_json::from_str(reading.get()).map_err(|_| wrong(WANT))? {
-                Sent::Text(line) => Ok(line.into()),
-                Sent::Line { base64 } => Ok(of_base64(&base64, WANT)?.into()),
-            }
+            let mut line = match serde_json::from_str(reading.get()).map_err(|_| wrong(WANT))? {
+                Sent::Text(line) => line.into_bytes(),
+                Sent::Line { base64 } => of_base64(&base64, WANT)?,
+            };
+            // Its own end, which was not kept: a line that ends in \r had \r\n behind it.
+            line.extend(b"\r\n");
+            Ok(line.into())
         }
     }
 }
@@ -263,6 +266,22 @@ mod tests {
         assert_eq!(readings, [(1.0, ahead_s * 1_000)], "4 was taken when it came");
         let still: Vec<_> = got.rejected.iter().map(|r| r.index).collect();
         assert_eq!(still, [1, 3, 5]);
+    }
+
+    #[test]
+    fn a_line_that_was_rejected_is_rejected_again() {
+        let rows: &[(&str, &str, usize)] = &[
+            ("a later line has other values for both", "a p=1,q=1\na p=2,q=2", 0),
+            ("the same line has", "a p=1,q=1,p=2,q=2", 0),
+            ("a carriage return too many", "a p=1\r\r\n", 0),
+            ("and a line that breaks off", "a p=2\na p=\"1\r\r\n", 1),
+        ];
+        for (name, body, index) in rows {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let got = a_week_later(Format::LineProtocol(Precision::Ns), &body);
+            assert_eq!(got.readings, [], "{name}");
+            assert_eq!(got.rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [*index], "{name}");
+        }
     }
 
     #[test]
