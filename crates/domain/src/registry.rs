@@ -150,6 +150,11 @@ impl Registry {
     }
 
     /// A site that was there once.
+    /// The sites that were removed, as they were, in no order.
+    pub fn removed_sites(&self) -> impl Iterator<Item = &Site> {
+        self.removed_sites.values().map(|removed| &removed.site)
+    }
+
     pub fn removed_site(&self, id: &str) -> Option<&RemovedSite> {
         self.removed_sites.get(id)
     }

@@ -108,7 +108,9 @@ impl Problem {
                 "no site has this upload token; `heliograph site rotate-token` makes a new one"
                     .to_owned()
             }
-            Self::SlowBody => "nothing was stored; send the whole body without pauses".to_owned(),
+            Self::SlowBody => {
+                "nothing was stored; send the same again, the whole body without pauses".to_owned()
+            }
             Self::NotFound => {
                 "uploads go to POST /v1/uploads, line protocol to POST /api/v2/write".to_owned()
             }
@@ -125,6 +127,7 @@ impl Problem {
     /// Send the same again after so many seconds; none when that would not help.
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
+            Self::SlowBody => Some(1),
             Self::TooManyRequests { retry_after_secs, .. }
             | Self::Unavailable { retry_after_secs, .. } => Some(*retry_after_secs),
             _ => None,

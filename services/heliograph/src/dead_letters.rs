@@ -80,7 +80,8 @@ struct ShowArgs {
 /// Put dead letters back into the flow
 ///
 /// A record goes back onto its topic as it was; of rejected readings those are taken that pass the
-/// rules now. A reading is stored once however often it comes, so a repeat does no harm.
+/// rules now. A reading is stored once, and the newest counts: a value that was sent for it since is
+/// replaced by that of the letter.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heliograph dead-letters replay 42 43 --dry-run\n  \
                         heliograph dead-letters replay 42 43")]

@@ -63,6 +63,7 @@ impl App {
         let edge = Edge {
             registry: registry.clone(),
             calls: Arc::new(Semaphore::new(config.concurrency_max)),
+            admin_calls: Arc::new(Semaphore::new(config.concurrency_max)),
             streams: Arc::new(Semaphore::new(config.log_streams_max)),
             deadline_max: config.deadline_max,
         };

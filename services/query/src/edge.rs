@@ -3,8 +3,7 @@
 //! In this order: the method's row in the table, the token, a place, the deadline. What is over a
 //! limit is refused at once and waits for nothing.
 
-use crate::access::authenticate;
-use crate::deadline::Deadline;
+use crate::{access::authenticate, deadline::Deadline, error::internal};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -14,6 +13,7 @@ use heliograph_contract::{
     access::{Access, Lane, access},
     error::ErrorClass,
 };
+use heliograph_domain::registry::Role;
 use heliograph_log::registry::Projection;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -26,6 +26,8 @@ use tonic::{Code, Status};
 pub struct Edge {
     pub registry: Projection,
     pub calls: Arc<Semaphore>,
+    /// Of operators' calls: no viewer can keep a token from being revoked.
+    pub admin_calls: Arc<Semaphore>,
     pub streams: Arc<Semaphore>,
     pub deadline_max: Duration,
 }
@@ -55,27 +57,42 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
         }
     };
     let principal = authenticate(request.headers(), &edge.registry.current(), role)?;
-    let permit = take_place(edge, lane)?;
+    let is_admin = role == Role::Operator;
+    let permit = take_place(edge, lane, is_admin)?;
     let deadline = Deadline::of_call(request.headers(), edge.deadline_max, Instant::now());
     let extensions = request.extensions_mut();
     extensions.insert(principal);
     extensions.insert(deadline);
-    let _held = match lane {
+    let held = match lane {
         Lane::Unary => Some(permit),
         Lane::Stream => {
             extensions.insert(Place { _permit: Arc::new(permit) });
             None
         }
     };
-    // Dropping the handler drops its statement's connection, which cancels it in the store.
-    match tokio::time::timeout_at(deadline.instant(), next.run(request)).await {
-        Ok(response) => Ok(response),
+    let run = async move {
+        let _held = held;
+        next.run(request).await
+    };
+    let outcome = match is_admin {
+        // A change that was begun is finished and read back before the next one is checked, whoever
+        // still waits for it.
+        true => tokio::time::timeout_at(deadline.instant(), tokio::spawn(run)).await,
+        // Dropping the handler drops its statement's connection, which cancels it in the store.
+        false => tokio::time::timeout_at(deadline.instant(), run).await.map(Ok),
+    };
+    match outcome {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(internal("the call broke off", error)),
         Err(_) => Err(ErrorClass::DeadlineExceeded.status("the time for this call is over")),
     }
 }
 
-fn take_place(edge: &Edge, lane: Lane) -> Result<OwnedSemaphorePermit, Status> {
+fn take_place(edge: &Edge, lane: Lane, is_admin: bool) -> Result<OwnedSemaphorePermit, Status> {
     let (places, what) = match lane {
+        Lane::Unary if is_admin => {
+            (&edge.admin_calls, "all places for operators' calls are taken; try again later")
+        }
         Lane::Unary => (&edge.calls, "all places for calls are taken; try again later"),
         Lane::Stream => (&edge.streams, "all places for log streams are taken; try again later"),
     };

@@ -3,7 +3,8 @@
 //! Pure. A record goes back onto its topic byte by byte, so it must be one that can be read now;
 //! rejected readings go through the rules again and become an upload of their site, marked as
 //! replayed: no sign of life. Invariant: putting the same letter back twice stores nothing twice,
-//! since a reading is its identity and the upload's id is the letter's. What it is not: it appends
+//! since a reading is its identity and the upload's id is the letter's. A value that was sent for
+//! the same reading since is replaced: the newest on the log counts. What it is not: it appends
 //! nothing.
 
 use heliograph_contract::{

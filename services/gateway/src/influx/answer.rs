@@ -54,6 +54,8 @@ pub fn refused(problem: Problem, too_often: StatusCode) -> Response {
     let response = problem.into_response();
     let status = match response.status() {
         StatusCode::TOO_MANY_REQUESTS => too_often,
+        // Telegraf and the official clients throw away what gets a 408.
+        StatusCode::REQUEST_TIMEOUT => StatusCode::SERVICE_UNAVAILABLE,
         status => status,
     };
     let mut response = failed(response, status, &message, None);

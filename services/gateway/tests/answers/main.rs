@@ -24,7 +24,7 @@ requests and compare. Limits are small there: 3 readings, 2,000 bytes, 3,000 dec
 HTTP answers of `/v1/uploads` are problem documents (RFC 9457, `application/problem+json`); those of
 `/api/v2/write` and `/write` have the keys of both versions of InfluxDB. What is answered with
 `retry-after`, RetryInfo or `retry_after_ms` is to be sent again as it was; anything else would be
-refused again.
+refused again. After a 503 it may have been stored all the same: sent again it is stored once.
 ";
 
 fn limits() -> GatewayConfig {
@@ -133,7 +133,7 @@ async fn section(page: &mut String, title: &str, reasons: &[Reason]) {
 #[tokio::test]
 async fn each_mistake_gets_the_answer_that_the_page_has() {
     let mut page = HEAD.to_owned();
-    section(&mut page, "The upload is refused; nothing of it is stored", UPLOADS).await;
+    section(&mut page, "The upload is refused", UPLOADS).await;
     let title = "A reading is rejected and kept as a dead letter; those beside it are taken";
     section(&mut page, title, READINGS).await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");

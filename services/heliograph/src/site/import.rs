@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use heliograph_contract::v1::{PutSiteRequest, Site, SiteSummary};
+use heliograph_contract::v1::{PutMode, PutSiteRequest, Site, SiteSummary};
 use heliograph_domain::Violation;
 use serde_json::json;
 use std::{
@@ -311,7 +311,12 @@ async fn put_all(access: &Access, plan: &Plan, tokens: &mut Tokens) -> anyhow::R
             continue;
         }
         let id = &row.site.id;
-        let request = PutSiteRequest { site: Some(row.site.clone()), ..Default::default() };
+        let mode = match deed {
+            Deed::Add => PutMode::Add,
+            _ => PutMode::Change,
+        };
+        let site = Some(row.site.clone());
+        let request = PutSiteRequest { site, mode: mode.into(), ..Default::default() };
         let answer = access.admin().put_site(request).await.map_err(|status| {
             explain(&status).context(format!("site {id}; the rows before it are imported"))
         })?;

@@ -75,7 +75,11 @@ fn guessed(at: usize, header: &str, device: &DeviceId) -> Result<Column, Violati
     match known {
         Some((metric, prefix)) => {
             let device = DeviceId::parse(prefix).unwrap_or_else(|_| device.clone());
-            let unit = unit.filter(|u| unit::to_stored(metric, 0.0, Some(u)).is_ok());
+            // Taken without its unit, the value would be wrong by a factor.
+            unit::to_stored(metric, 0.0, unit).map_err(|v| {
+                let want = format!("{}; or name the columns with --column", v.want);
+                Violation::new(format!("column {header:?}: unit"), v.got, want)
+            })?;
             column(device, metric, unit.map(str::to_owned))
         }
         // Nobody could convert the unit of a metric that is not known: it stays in the name.
@@ -131,7 +135,6 @@ mod tests {
             ("inv2_dc_voltage__1048", "inv2/dc_voltage"),
             ("Plane of array", "plant/plane_of_array"),
             ("POA [W/m²]", "plant/poa_w_m"),
-            ("AC Power (V)", "plant/ac_power"),
             ("poa_irradiance", "plant/poa_irradiance"),
         ];
         let plant = DeviceId::parse("plant").unwrap();
@@ -160,6 +163,15 @@ mod tests {
             let got = columns(&headers, 0, &plant, &[wanted.to_owned()]);
             let got = got.map(|c| shown(&c[0])).map_err(|v| v.field);
             assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_a_known_metric_does_not_have_is_not_dropped() {
+        let plant = DeviceId::parse("plant").unwrap();
+        for header in ["AC Power (V)", "Module Temp [F]", "INV1 AC Power [GW]"] {
+            let got = columns(&["t".to_owned(), header.to_owned()], 0, &plant, &[]).unwrap_err();
+            assert!(got.field.contains(header) && got.want.contains("--column"), "{got}");
         }
     }
 

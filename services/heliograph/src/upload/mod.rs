@@ -30,17 +30,16 @@ const MISTAKES_SHOWN_MAX: usize = 20;
 /// The first row names the columns. What each is taken for is shown first; --dry-run ends there.
 /// Uploading a file again does no harm: a reading is stored once.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  heliograph upload roof-7.csv --token \"$TOKEN\" --zone Asia/Tokyo --dry-run\n  \
-                  heliograph upload roof-7.csv --token \"$TOKEN\" --zone Asia/Tokyo \\\n    \
-                  --column 'AC Power=inv1/ac_power[kW]' --column 'POA=pyr/poa_irradiance'"
-)]
+#[command(after_help = "Examples:
+  export HELIOGRAPH_SITE_TOKEN=$(heliograph site add roof-7 --tenant acme --zone Asia/Tokyo)
+  heliograph upload roof-7.csv --zone Asia/Tokyo --dry-run
+  heliograph upload roof-7.csv --zone Asia/Tokyo --column P=inv1/ac_power[kW] --column T=ambient_temp")]
 pub struct UploadArgs {
     /// The file: comma-separated, UTF-8, with a header.
     file: PathBuf,
-    /// Upload token of the site, as `heliograph site add` printed it.
+    /// Upload token of the site, as site add printed it; in the environment nobody else sees it
     #[arg(long, env = "HELIOGRAPH_SITE_TOKEN", hide_env_values = true)]
-    token: String,
+    token: Option<String>,
     /// Column with the times [default: the first]
     #[arg(long, value_name = "HEADER")]
     time: Option<String>,
@@ -86,7 +85,11 @@ pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let sender = Sender::new(&gateway(&args)?, args.token.clone())?;
+    let token = args.token.clone().context(
+        "--token: got nothing, want the site's upload token, here or in HELIOGRAPH_SITE_TOKEN; \
+         `heliograph site rotate-token SITE` makes a new one",
+    )?;
+    let sender = Sender::new(&gateway(&args)?, token)?;
     let mut report = Report::default();
     let outcome = send(&args, &plan, &sender, &mut report).await;
     report.print(&mut out)?;

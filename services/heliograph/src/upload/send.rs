@@ -106,7 +106,8 @@ impl Sender {
 }
 
 fn is_not_now(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+    let waits = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+    waits.contains(&status) || status.is_server_error()
 }
 
 fn retry_after(response: &reqwest::Response) -> Option<Duration> {

@@ -88,7 +88,11 @@ impl Times {
         let zone = self.zone.as_ref().ok_or_else(|| {
             wrong("an offset in the time, or the zone of all times: --zone Asia/Tokyo or +09:00")
         })?;
-        let zoned = local.to_zoned(zone.clone()).map_err(|_| wrong("a time of this calendar"))?;
+        let zoned = zone.to_ambiguous_zoned(local).unambiguous().map_err(|_| {
+            wrong(
+                "a time that the zone has once, not when its clocks are changed; or --zone +09:00",
+            )
+        })?;
         Ok(Timestamp::from_ms(zoned.timestamp().as_millisecond()))
     }
 }
@@ -178,6 +182,7 @@ mod tests {
         let month_first = Times { order: Order::MonthFirst, zone };
         let bare = Times { order: Order::Unknown, zone: None };
         let day_first = Times { order: Order::DayFirst, zone: parse_zone("-07:00").ok() };
+        let denver = Times { order: Order::Unknown, zone: parse_zone("America/Denver").ok() };
         let rows: &[(&Times, &str, Result<&str, &str>)] = &[
             (&bare, "2022-03-18 04:33:00-07:00", Ok("2022-03-18T11:33:00Z")),
             (&bare, "2022-03-18T11:33:00Z", Ok("2022-03-18T11:33:00Z")),
@@ -192,6 +197,9 @@ mod tests {
             (&month_first, "2022/1/2 0:15", Ok("2022-01-01T15:15:00Z")),
             (&month_first, "2022-01-02 00:15", Ok("2022-01-01T15:15:00Z")),
             (&day_first, "1/2/2022 0:15:30", Ok("2022-02-01T07:15:30Z")),
+            (&denver, "2022-11-06 01:30", Err("clocks are changed")),
+            (&denver, "2022-03-13 02:30", Err("clocks are changed")),
+            (&denver, "2022-11-06 03:30", Ok("2022-11-06T10:30:00Z")),
         ];
         for (times, text, want) in rows {
             match (times.read(text), want) {

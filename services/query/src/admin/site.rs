@@ -24,6 +24,12 @@ pub async fn put(
     let known = registry.site(site.id.as_str());
     check::mode(mode, "site", site.id.as_str(), known.is_some())?;
     check::site(&registry, &site)?;
+    if let Some(known) = known.filter(|known| known.tenant != site.tenant) {
+        // Whoever has the site sees all that it ever sent.
+        let want = format!("{:?}, whose site it is; ChangeSite moves it", known.tenant);
+        let got = format!("{:?}", site.tenant);
+        return Err(violation(Violation::new("site.tenant_id", got, want)));
+    }
     if validate_only {
         return Ok(v1::PutSiteResponse::default());
     }

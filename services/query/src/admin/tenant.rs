@@ -74,8 +74,16 @@ pub async fn remove(
     let mut tokens: Vec<&str> =
         registry.api_tokens().filter(|t| t.tenant == tenant.id).map(|t| t.id()).collect();
     tokens.sort_unstable();
-    let has: Vec<String> =
-        [counted("site", &sites), counted("API token", &tokens)].into_iter().flatten().collect();
+    // What they sent is stored under this tenant: another one of the same name must not see it.
+    let mut gone: Vec<&str> =
+        registry.removed_sites().filter(|s| s.tenant == tenant.id).map(|s| s.id.as_str()).collect();
+    gone.sort_unstable();
+    let has = [
+        counted("site", &sites),
+        counted("API token", &tokens),
+        counted("removed site", &gone).map(|sites| format!("the readings of {sites}")),
+    ];
+    let has: Vec<String> = has.into_iter().flatten().collect();
     if !has.is_empty() {
         let words = format!("tenant {id:?} still has {}; remove these first", has.join(" and "));
         return Err(ErrorClass::FailedPrecondition.status(words));
