@@ -21,7 +21,7 @@ use heliograph_domain::{
     upload::{self, RawReading, Rejected},
 };
 use std::borrow::Cow;
-use syntax::{Line, Next, Pair, shown, unescaped};
+use syntax::{Line, Next, Pair, Scan, shown, unescaped};
 
 /// What the lines of a body are read by.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +41,8 @@ pub struct Context<'a> {
 /// line with too many is rejected like any bad line: who sent it cannot split it.
 pub fn decode<'a>(body: &'a [u8], context: &Context<'_>) -> Result<Decoded<'a>, Violation> {
     let mut lines = Lines { context, good: Vec::new(), from: Vec::new(), bad: Vec::new() };
-    let (mut rest, mut index, mut used) = (body, 0, 0);
-    while !rest.is_empty() {
-        let next = syntax::next(rest, context.readings_max);
+    let (mut index, mut used) = (0, 0);
+    for next in Scan::new(body, context.readings_max) {
         let raw = next.raw();
         used += match &next {
             Next::Blank(_) => 0,
@@ -59,9 +58,6 @@ pub fn decode<'a>(body: &'a [u8], context: &Context<'_>) -> Result<Decoded<'a>, 
             Next::Broken(_, violation) => lines.bad.push(Bad { source, violation, more: 0 }),
             Next::Line(line) => lines.line(&line, source),
         }
-        rest = rest.get(raw.len()..).unwrap_or_default();
-        let newline = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
-        rest = rest.get(newline + 1..).unwrap_or_default();
         index += 1 + raw.iter().filter(|b| **b == b'\n').count();
     }
     let checked = lines.checked();
