@@ -18,13 +18,21 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Semaphore,
+};
 use tokio_util::task::TaskTracker;
 
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// Connections that the kernel keeps until there is a place for them; `net.core.somaxconn` bounds
+/// it. Over it the kernel forgets clients that believe themselves connected (SYN cookies): one that
+/// sends is found again, one that only waits would wait for ever. The libraries' own 128 is soon
+/// full.
+const BACKLOG: u32 = 4096;
 /// hyper takes no smaller buffer.
 const HEADER_BYTES_LEAST: usize = 8 * 1024;
 
@@ -97,7 +105,15 @@ impl HttpLimits {
 /// When the address cannot be bound; the message names it.
 pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     use anyhow::Context;
-    TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))
+    listen(addr).with_context(|| format!("cannot listen on {addr}"))
+}
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait for the connections of before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` until `shutdown`, then lets open requests finish within the drain time.
@@ -238,6 +254,21 @@ mod tests {
         server.await.unwrap();
     }
 
+    #[tokio::test]
+    async fn who_waits_for_a_place_is_not_forgotten() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..1_000 {
+            // Where the kernel's queue is full this fails after minutes.
+            clients.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+        }
+        for client in &clients {
+            let (_, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+        }
+    }
+
     #[test]
     fn a_limit_that_makes_no_sense_names_its_key() {
         assert_eq!(HttpLimits::default().violations("s"), []);
@@ -253,7 +284,7 @@ mod tests {
         ];
         for (key, limits) in rows {
             let got = limits.violations("s").iter().map(ToString::to_string).collect::<String>();
-            assert!(got.contains(&format!("s.http.{key}: got ")), "{got}");
+            assert!(got.contains(&format!("s.{key}: got ")), "{got}");
         }
     }
 

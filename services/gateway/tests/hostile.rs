@@ -329,10 +329,10 @@ async fn messages_of_grpc_are_limited_before_they_are_read() {
 async fn idle_connections_are_cut_and_a_logger_gets_through() {
     let _one = ONE_BY_ONE.lock().await;
     let mut limits = small_times();
-    // What is over it waits in the kernel, whose queue may be no longer than this.
+    // What is over it waits in the kernel, which forgets nobody before its queue is full.
     limits.http.connections_max = 100;
     let gateway = start(limits).await;
-    let open = (0..200).map(|_| async {
+    let open = (0..800).map(|_| async {
         let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
         let mut rest = Vec::new();
         let _ = idle.read_to_end(&mut rest).await;
