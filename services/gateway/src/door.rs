@@ -2,7 +2,9 @@
 //!
 //! Invariant: an upload that passed the door is counted once: accepted, or refused through our
 //! own fault, or neither when the fault is the sender's. One that is dropped half-way (the client
-//! gave up waiting for us) counts as refused. What it is not: a metric.
+//! of HTTP/2 gave up waiting for us, or we left) counts as refused. Over HTTP/1 a client that went
+//! away looks like one that has sent all and waits, so what the log does with the upload counts.
+//! What it is not: a metric.
 
 use crate::ticks::Counts;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -153,7 +153,8 @@ impl Gateway {
         let to = self.partition_of(&sender.site);
         let taken = accept::take(format, decoded, sender, to, &self.instance, received_at)?;
         self.check_sizes(&taken)?;
-        // From here on it is ours to store: leaving early, however it comes, counts as a refusal.
+        // From here on it is ours to store: being dropped early, as when a client of HTTP/2 resets
+        // its stream, counts as a refusal.
         let entering = self.enter(sender);
         let stored = self.store(taken).await;
         match &stored {

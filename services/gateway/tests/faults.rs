@@ -5,7 +5,10 @@
 mod common;
 
 use common::*;
-use heliograph_contract::topic;
+use heliograph_contract::{
+    topic,
+    v1::{self, upload_service_client::UploadServiceClient},
+};
 use heliograph_gateway::App;
 use reqwest::{Response, StatusCode};
 use std::{
@@ -127,9 +130,8 @@ async fn bytes_in_flight_are_limited_too() {
     gateway.stop().await;
 }
 
-#[tokio::test]
-async fn a_client_that_gives_up_waiting_counts_as_refused() {
-    let gateway = start(config()).await;
+/// Uploads over HTTP/1 and is gone while the log hangs.
+async fn vanish(gateway: &Running) {
     gateway.log.faults(|r| if is_upload_of(r, "s1") { Fault::Hang } else { Fault::None });
     let mut client = tokio::net::TcpStream::connect(gateway.addr).await.unwrap();
     let body = body("s1", "u1", &[]);
@@ -140,11 +142,48 @@ async fn a_client_that_gives_up_waiting_counts_as_refused() {
     );
     client.write_all(request.as_bytes()).await.unwrap();
     gateway.log.hangs(1).await;
-    // A client that has closed its side may still want the answer, so the log is waited for.
     client.set_zero_linger().unwrap();
-    drop(client);
+}
+
+/// Who has closed its side may still want the answer; whether it does shows when it is written.
+#[tokio::test]
+async fn over_http1_a_client_that_vanished_counts_as_what_the_log_did() {
+    let gateway = start(config()).await;
+    vanish(&gateway).await;
+    gateway.log.release();
+    let ticks = gateway.ticks_until(partition_of("s1"), |t| accepted(t) + refused(t) > 0).await;
+    assert_eq!((accepted(&ticks), refused(&ticks)), (1, 0), "the log took it");
+    assert_eq!(gateway.stored_ids().await, ["u1"]);
+    gateway.stop().await;
+
+    let mut limits = config();
+    limits.append_timeout = Duration::from_millis(50);
+    let gateway = start(limits).await;
+    vanish(&gateway).await;
+    let ticks = gateway.ticks_until(partition_of("s1"), |t| accepted(t) + refused(t) > 0).await;
+    assert_eq!((accepted(&ticks), refused(&ticks)), (0, 1), "the log did not answer");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn over_http2_a_client_that_gives_up_waiting_counts_as_refused() {
+    let mut limits = config();
+    // Nothing else ends the wait.
+    limits.append_timeout = Duration::from_secs(3_600);
+    limits.http.drain_timeout = limits.append_timeout;
+    let gateway = start(limits).await;
+    gateway.log.faults(|r| if is_upload_of(r, "s1") { Fault::Hang } else { Fault::None });
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", gateway.addr));
+    let mut client = UploadServiceClient::new(endpoint.unwrap().connect().await.unwrap());
+    let mut request = tonic::Request::new(v1::UploadRequest::default());
+    request.metadata_mut().insert("authorization", "Bearer token-s1".parse().unwrap());
+    tokio::select! {
+        answer = client.upload(request) => panic!("the log hangs: {answer:?}"),
+        () = gateway.log.hangs(1) => {}
+    }
     let ticks = gateway.ticks_until(partition_of("s1"), |t| refused(t) > 0).await;
     assert_eq!((accepted(&ticks), refused(&ticks)), (0, 1));
+    drop(client);
     gateway.stop().await;
 }
 
