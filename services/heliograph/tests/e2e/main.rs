@@ -5,6 +5,7 @@ mod dead_letters;
 mod docs;
 mod doctor;
 mod durable;
+mod idle;
 mod influx;
 mod leaks;
 mod loggers;
