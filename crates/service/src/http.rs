@@ -8,9 +8,13 @@
 mod connection;
 
 use crate::Shutdown;
-use axum::Router;
+use axum::{Router, extract::ConnectInfo};
 use connection::OpenRequests;
 use heliograph_domain::{Violation, Violations};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -121,6 +125,9 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
     crate::runtime::warn_of_descriptors(limits.connections_max);
     let builder = builder(&limits);
+    // Layered once: a layer of each connection would copy every route for it.
+    let routes =
+        TowerToHyperService::new(router.layer(axum::middleware::from_fn(connection::count)));
     let (connections, cut) = (TaskTracker::new(), Shutdown::new());
     let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
@@ -139,13 +146,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
         };
         let _ = stream.set_nodelay(true);
         let requests = OpenRequests::default();
-        let service = router
-            .clone()
-            .layer(axum::Extension(axum::extract::ConnectInfo(peer)))
-            .layer(axum::middleware::from_fn_with_state(requests.clone(), connection::count));
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            .into_owned();
+        let (routes, counted) = (routes.clone(), requests.clone());
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(counted.clone());
+            routes.call(request)
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let idle = requests.idle(limits.header_read_timeout, limits.idle_timeout);
         let until = (shutdown.clone(), cut.clone());
         connections.spawn(async move {

@@ -5,8 +5,9 @@
 
 use crate::Shutdown;
 use axum::{
+    Extension,
     body::{Body, Bytes, HttpBody},
-    extract::{Request, State},
+    extract::Request,
     middleware::Next,
     response::Response,
 };
@@ -80,7 +81,7 @@ impl Drop for Open {
 
 /// The middleware that counts.
 pub(super) async fn count(
-    State(requests): State<OpenRequests>,
+    Extension(requests): Extension<OpenRequests>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -12,9 +12,8 @@ const IDLE: usize = 10_000;
 /// The gateway's `http.connections_max` as delivered.
 const CONFIG: &str = "[gateway.http]\nconnections_max = 10000\nheader_read_timeout = \"20s\"\n\
                       idle_timeout = \"20s\"\n";
-/// 32 KiB for each, as much as the head of one request may have; the log's and the writer's own
-/// growth in that time is among it.
-const GROWTH_BYTES_MAX: u64 = (IDLE as u64) * 32 * 1024;
+/// 20 KiB for each, twice what was seen; the log's and the writer's own growth is among it.
+const GROWTH_BYTES_MAX: u64 = (IDLE as u64) * 20 * 1024;
 /// Besides the connections, on either side.
 const OTHER_FILES: usize = 500;
 /// Far more than it takes.
