@@ -40,6 +40,11 @@ pub struct GatewayConfig {
     /// Most bytes of bodies being worked on at once. What an upload needs while it is worked on
     /// is a small multiple of its body.
     pub in_flight_bytes_max: usize,
+    /// Most uploads of one site being worked on at once; the next one gets a 429. No site can take
+    /// the places of all others.
+    pub site_in_flight_max: usize,
+    /// Most bytes of them at once, in the same way.
+    pub site_in_flight_bytes_max: usize,
     /// Uploads of one site a second, in the long run; above it the answer is 429. A logger that
     /// sends its backlog one upload after the other waits some milliseconds for each answer, so
     /// that it hardly gets there; one that does goes on a second later, at this rate.
@@ -49,6 +54,8 @@ pub struct GatewayConfig {
     /// Open gRPC streams; the next one gets UNAVAILABLE. Each may hold a buffer as large as its
     /// largest message, compressed and not.
     pub streams_max: usize,
+    /// Open gRPC streams of one site; the next one gets RESOURCE_EXHAUSTED.
+    pub site_streams_max: usize,
     /// A gRPC stream on which no upload comes for so long is ended.
     #[serde(with = "heliograph_service::config::duration")]
     pub stream_idle_timeout: Duration,
@@ -84,9 +91,12 @@ impl Default for GatewayConfig {
             readings_max: 10_000,
             in_flight_max: 1_024,
             in_flight_bytes_max: 64 << 20,
+            site_in_flight_max: 16,
+            site_in_flight_bytes_max: 8 << 20,
             site_uploads_per_second: 100,
             site_uploads_burst: 1_000,
             streams_max: 256,
+            site_streams_max: 8,
             stream_idle_timeout: Duration::from_secs(300),
             append_timeout: Duration::from_secs(5),
             retry_after_min: Duration::from_secs(1),
@@ -144,6 +154,8 @@ impl GatewayConfig {
         found.range("readings_max", self.readings_max, 1, most);
         found.range("in_flight_max", self.in_flight_max, 1, most);
         found.range("streams_max", self.streams_max, 1, most);
+        found.range("site_in_flight_max", self.site_in_flight_max, 1, most);
+        found.range("site_streams_max", self.site_streams_max, 1, most);
         found.range("site_uploads_per_second", self.site_uploads_per_second, 1, u32::MAX);
         found.range("site_uploads_burst", self.site_uploads_burst, 1, u32::MAX);
         let fits = body_bytes_fit();
@@ -161,12 +173,18 @@ impl GatewayConfig {
         }
         let larger = self.body_bytes_max.max(self.decompressed_bytes_max);
         let both = larger.saturating_add(self.decompressed_bytes_max);
-        if self.in_flight_bytes_max < both || self.in_flight_bytes_max > most {
+        for (key, value) in [
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
+            ("site_in_flight_bytes_max", self.site_in_flight_bytes_max),
+        ] {
+            if (both..=most).contains(&value) {
+                continue;
+            }
             let want = format!(
                 "at least a compressed body beside a decompressed one, {both}: \
                  decompressed_bytes_max and the larger of it and body_bytes_max; at most {most}"
             );
-            found.add("in_flight_bytes_max", self.in_flight_bytes_max, want);
+            found.add(key, value, want);
         }
     }
 
@@ -270,6 +288,21 @@ mod tests {
                 "a burst of none",
                 |c| c.site_uploads_burst = 0,
                 ["gateway.site_uploads_burst: ", "got 0", "want 1 to"],
+            ),
+            (
+                "no place for a site",
+                |c| c.site_in_flight_max = 0,
+                ["gateway.site_in_flight_max: ", "got 0", "want 1 to"],
+            ),
+            (
+                "no bytes for a site",
+                |c| c.site_in_flight_bytes_max = 1_999_999,
+                ["gateway.site_in_flight_bytes_max: ", "got 1999999", "2000000"],
+            ),
+            (
+                "no streams for a site",
+                |c| c.site_streams_max = 0,
+                ["gateway.site_streams_max: ", "got 0", "want 1 to"],
             ),
             ("no streams", |c| c.streams_max = 0, ["gateway.streams_max: ", "got 0", "want 1 to"]),
             (

@@ -5,12 +5,12 @@
 
 use crate::{
     accept::Itself,
+    capacity::{Amount, Capacity},
     config::GatewayConfig,
     door::Door,
     grpc, http,
     pipeline::{Gateway, RecordBytesMax, now},
     rate::SiteRate,
-    receive::Capacity,
     self_upload::{self, SelfUpload},
     ticker::Ticker,
     ticks::PartitionTicks,
@@ -30,7 +30,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How often sites that were not heard are dropped from what remembers their rate.
@@ -94,12 +94,11 @@ impl App {
             partitions,
             door,
             itself,
-            capacity: Capacity::new(config.in_flight_max, config.in_flight_bytes_max),
+            capacity: capacity(&config),
             site_rate: SiteRate::new(
                 at_least_one(config.site_uploads_per_second),
                 at_least_one(config.site_uploads_burst),
             ),
-            streams: Arc::new(Semaphore::new(config.streams_max)),
             stream_idle_timeout: config.stream_idle_timeout,
             leaving: Shutdown::new(),
             retry_after: config.retry_after()?,
@@ -165,6 +164,20 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for service in ["", grpc::SERVICE] {
         reporter.set_service_status(service, status).await;
     }
+}
+
+fn capacity(config: &GatewayConfig) -> Capacity {
+    let all = Amount {
+        uploads: config.in_flight_max,
+        bytes: config.in_flight_bytes_max,
+        streams: config.streams_max,
+    };
+    let of_site = Amount {
+        uploads: config.site_in_flight_max,
+        bytes: config.site_in_flight_bytes_max,
+        streams: config.site_streams_max,
+    };
+    Capacity::new(all, of_site)
 }
 
 /// The configuration was checked: none is 0.

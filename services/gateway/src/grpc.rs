@@ -2,21 +2,25 @@
 //!
 //! Messages reach this module as bytes (`Raw`): tonic would decode a megabyte into half a million
 //! readings before anything could count them. Both methods read their messages one by one, so
-//! that the sender is known, and for a single upload its place is taken, before a message is read.
+//! that the sender is known, and for a single upload its place is taken, before a message is read;
+//! the bytes of it are counted when its head says how many (`arriving`).
 //! A stream is answered upload by upload: the next message is read when the result of the one
 //! before was taken by the connection, so that a client that reads no results makes nothing wait
 //! here but itself. A stream holds a buffer as large as its largest message; `streams_max` bounds
 //! them. Compressed messages: gzip, which tonic stops at the message limit; its zstd has no limit
 //! on the window, so it stays off and is answered UNIMPLEMENTED.
 
+mod arriving;
 mod raw;
 
 use crate::{
     accept::Sender,
+    capacity::StreamPlace,
     pipeline::Gateway,
     problem::Problem,
     receive::{bearer, too_large},
 };
+use arriving::Arriving;
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -27,7 +31,6 @@ use heliograph_contract::v1::{self, upload_stream_response::Result as Outcome};
 use heliograph_formats::{Format, protobuf};
 use raw::Raw;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{
     Code, Status, Streaming,
     codec::CompressionEncoding,
@@ -48,10 +51,17 @@ struct Call {
 
 /// `Upload`.
 pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    match Call::begin(gateway, &request) {
-        Ok(call) => {
+    let call = Call::begin(gateway, &request);
+    let call = call.and_then(|call| Ok((call.gateway.admit(&call.sender, 0)?, call)));
+    match call {
+        Ok((place, call)) => {
+            let arriving = Arriving::new(place);
+            let (gateway, sender) = (call.gateway.clone(), call.sender.clone());
+            let request = request.map(|body| arriving.watch(gateway, sender, body));
             let mut grpc = grpc::<v1::UploadResponse>(&call.gateway);
-            grpc.client_streaming(One(Arc::new(call)), request).await.map(axum::body::Body::new)
+            grpc.client_streaming(One(Arc::new(call), arriving), request)
+                .await
+                .map(axum::body::Body::new)
         }
         Err(problem) => problem.status().into_http(),
     }
@@ -83,17 +93,22 @@ impl Call {
         Ok(Self { gateway, token, sender })
     }
 
-    async fn one(&self, mut messages: Streaming<Bytes>) -> Result<v1::UploadResponse, Status> {
+    async fn one(
+        &self,
+        arriving: &Arriving,
+        mut messages: Streaming<Bytes>,
+    ) -> Result<v1::UploadResponse, Status> {
         let Self { gateway, sender, .. } = self;
-        // A message and, where it is compressed, what it is decompressed into.
-        let most = gateway.body_bytes_max.max(gateway.decompressed_bytes_max);
-        let mut place =
-            gateway.admit(sender, most + gateway.decompressed_bytes_max).map_err(|p| p.status())?;
         let message = tokio::time::timeout(gateway.body_read_timeout, messages.message())
             .await
             .map_err(|_| Problem::SlowBody.status())?
-            .map_err(|status| unread(gateway, status))?
-            .ok_or_else(|| Status::invalid_argument("no upload came"))?;
+            .map_err(|status| match arriving.problem() {
+                Some(problem) => problem.status(),
+                None => unread(gateway, status),
+            })?;
+        let (Some(message), Some(mut place)) = (message, arriving.take_place()) else {
+            return Err(Status::invalid_argument("no upload came"));
+        };
         drop(messages);
         place.shrink_to(message.len());
         let taken = gateway.take(sender, Format::Protobuf, &message).await;
@@ -145,20 +160,22 @@ fn unread(gateway: &Gateway, status: Status) -> Status {
     }
 }
 
-struct One(Arc<Call>);
+struct One(Arc<Call>, Arriving);
 
 impl ClientStreamingService<Bytes> for One {
     type Response = v1::UploadResponse;
     type Future = BoxFuture<'static, Result<tonic::Response<Self::Response>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
-        let call = self.0.clone();
-        Box::pin(async move { call.one(request.into_inner()).await.map(tonic::Response::new) })
+        let (call, arriving) = (self.0.clone(), self.1.clone());
+        Box::pin(async move {
+            call.one(&arriving, request.into_inner()).await.map(tonic::Response::new)
+        })
     }
 }
 
 /// Taken by the one call that tonic makes.
-struct Many(Option<(Call, OwnedSemaphorePermit)>);
+struct Many(Option<(Call, StreamPlace)>);
 
 impl StreamingService<Bytes> for Many {
     type Response = v1::UploadStreamResponse;

@@ -6,11 +6,13 @@
 //!
 //! In the order of the flow: `http`, `grpc` (routes) → `receive` (limits, a whole body) → `accept` (who
 //! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view).
+//! `capacity` and `rate` are what all sites and each may have at once and in time.
 //! `problem` is what is answered instead; `influx` is InfluxDB's API, with answers of its own.
 //! `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the door was.
 
 mod accept;
 mod app;
+mod capacity;
 mod door;
 mod grpc;
 mod http;

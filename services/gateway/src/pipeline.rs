@@ -8,10 +8,11 @@
 
 use crate::{
     accept::{self, Answer, Itself, Sender, Taken},
+    capacity::{Capacity, Full, Place, StreamPlace},
     door::{Door, Entering},
     problem::Problem,
     rate::SiteRate,
-    receive::{self, Capacity, Place},
+    receive,
 };
 use axum::extract::Request;
 use bytes::Bytes;
@@ -26,7 +27,6 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the log itself may put around a record.
 const FRAMING_BYTES_MAX: usize = 1024;
@@ -41,8 +41,6 @@ pub struct Gateway {
     pub itself: Itself,
     pub capacity: Capacity,
     pub site_rate: SiteRate,
-    /// Places for gRPC streams.
-    pub streams: Arc<Semaphore>,
     pub stream_idle_timeout: Duration,
     /// Cancelled when the gateway begins to leave: streams end.
     pub leaving: Shutdown,
@@ -88,37 +86,44 @@ impl Gateway {
     /// A place for an upload of `body_bytes`.
     ///
     /// # Errors
-    /// [`Problem::TooManyRequests`] when the site uploads too often, which is no fault of ours;
-    /// [`Problem::Unavailable`], counted at the door, when all places are taken. Nobody waits here.
-    pub fn admit(&self, sender: &Sender, body_bytes: usize) -> Result<Place<'_>, Problem> {
-        if !sender.is_itself {
-            self.site_rate.check(&sender.site).map_err(|too_often| Problem::TooManyRequests {
-                limit_per_second: too_often.per_second,
-                retry_after_secs: too_often.retry_after_secs,
-            })?;
-        }
-        self.capacity.admit(body_bytes).ok_or_else(|| self.all_places_taken(sender))
+    /// [`Problem::TooManyRequests`] when the site uploads too often, [`Problem::TooManyAtOnce`]
+    /// when its share is taken: no fault of ours. [`Problem::Unavailable`], counted at the door,
+    /// when all places are. Nobody waits here.
+    pub fn admit(&self, sender: &Sender, body_bytes: usize) -> Result<Place, Problem> {
+        self.check_rate(sender)?;
+        let place = self.capacity.admit(site_of(sender), body_bytes);
+        place.map_err(|full| self.full(sender, full))
     }
 
     /// Makes a place as large as `body_bytes`.
     ///
     /// # Errors
     /// As [`Gateway::admit`].
-    pub fn grow<'a>(
-        &'a self,
-        place: &mut Place<'a>,
+    pub fn grow(
+        &self,
+        place: &mut Place,
         sender: &Sender,
         body_bytes: usize,
     ) -> Result<(), Problem> {
-        place.grow_to(&self.capacity, body_bytes).ok_or_else(|| self.all_places_taken(sender))
+        place.grow_to(body_bytes).map_err(|full| self.full(sender, full))
     }
 
     /// A place for a gRPC stream.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`], counted at the door, when all are taken.
-    pub fn take_stream(&self, sender: &Sender) -> Result<OwnedSemaphorePermit, Problem> {
-        self.streams.clone().try_acquire_owned().map_err(|_| self.all_places_taken(sender))
+    /// As [`Gateway::admit`]; opening one counts as an upload.
+    pub fn take_stream(&self, sender: &Sender) -> Result<StreamPlace, Problem> {
+        self.check_rate(sender)?;
+        let place = self.capacity.admit_stream(site_of(sender));
+        place.map_err(|full| self.full(sender, full))
+    }
+
+    fn check_rate(&self, sender: &Sender) -> Result<(), Problem> {
+        let Some(site) = site_of(sender) else { return Ok(()) };
+        self.site_rate.check(site).map_err(|too_often| Problem::TooManyRequests {
+            limit_per_second: too_often.per_second,
+            retry_after_secs: too_often.retry_after_secs,
+        })
     }
 
     /// What streams are told when the gateway leaves.
@@ -126,11 +131,18 @@ impl Gateway {
         self.unavailable("the gateway leaves")
     }
 
-    fn all_places_taken(&self, sender: &Sender) -> Problem {
-        if !sender.is_itself {
-            drop(self.enter(sender));
+    fn full(&self, sender: &Sender, full: Full) -> Problem {
+        match full {
+            Full::Share => {
+                Problem::TooManyAtOnce { retry_after_secs: self.retry_after.secs(rand::random()) }
+            }
+            Full::All => {
+                if !sender.is_itself {
+                    drop(self.enter(sender));
+                }
+                self.unavailable("all places are taken")
+            }
         }
-        self.unavailable("all places are taken")
     }
 
     /// Takes a whole body; resolves when the log has what it became.
@@ -218,6 +230,11 @@ impl Gateway {
         let retry_after_secs = self.retry_after.secs(rand::random());
         Problem::Unavailable { why, retry_after_secs }
     }
+}
+
+/// Whose share and rate it is; our own uploads to ourselves have none.
+fn site_of(sender: &Sender) -> Option<&SiteId> {
+    Some(&sender.site).filter(|_| !sender.is_itself)
 }
 
 fn record_too_large(got_bytes: usize, max_bytes: usize) -> Problem {

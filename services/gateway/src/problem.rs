@@ -3,8 +3,8 @@
 //! Over gRPC it is a status with google.rpc details instead (`grpc`).
 //!
 //! Invariant: only [`Problem::Unavailable`] is our own fault; it alone counts as refused in a tick.
-//! It and [`Problem::TooManyRequests`] carry `Retry-After`. What it is not: it decides nothing, and
-//! tells a stranger no more than that the token does not fit.
+//! It, [`Problem::TooManyRequests`] and [`Problem::TooManyAtOnce`] carry `Retry-After`. What it is
+//! not: it decides nothing, and tells a stranger no more than that the token does not fit.
 
 use axum::{
     body::Body,
@@ -40,6 +40,10 @@ pub enum Problem {
         limit_per_second: u32,
         retry_after_secs: u64,
     },
+    /// The site has more open than its share.
+    TooManyAtOnce {
+        retry_after_secs: u64,
+    },
     /// We cannot now: full, or the log does not answer. Whether it was stored is not known.
     Unavailable {
         why: &'static str,
@@ -73,7 +77,9 @@ impl Problem {
             Self::AnotherSite(_) => ErrorClass::PermissionDenied,
             Self::SlowBody => ErrorClass::RequestTimeout,
             Self::NotFound => ErrorClass::NotFound,
-            Self::TooManyRequests { .. } => ErrorClass::ResourceExhausted,
+            Self::TooManyRequests { .. } | Self::TooManyAtOnce { .. } => {
+                ErrorClass::ResourceExhausted
+            }
             Self::Unavailable { .. } => ErrorClass::Unavailable,
         }
     }
@@ -90,6 +96,9 @@ impl Problem {
             Self::SlowBody => ("slow-body", "The body did not arrive in time"),
             Self::NotFound => ("not-found", "There is nothing here"),
             Self::TooManyRequests { .. } => ("too-many-uploads", "The site uploads too often"),
+            Self::TooManyAtOnce { .. } => {
+                ("too-many-at-once", "The site has too much open at once")
+            }
             Self::Unavailable { .. } => ("unavailable", "Not now; keep the data and try again"),
         }
     }
@@ -118,6 +127,10 @@ impl Problem {
                 "more than {limit_per_second} uploads a second; put more readings into one \
                  upload, or send the same again after {retry_after_secs} s"
             ),
+            Self::TooManyAtOnce { retry_after_secs } => format!(
+                "the site has as many uploads, bytes or streams open as one may; send one upload \
+                 after the other, and the same again after {retry_after_secs} s"
+            ),
             Self::Unavailable { why, retry_after_secs } => {
                 format!("{why}; send the same again after {retry_after_secs} s")
             }
@@ -129,6 +142,7 @@ impl Problem {
         match self {
             Self::SlowBody => Some(1),
             Self::TooManyRequests { retry_after_secs, .. }
+            | Self::TooManyAtOnce { retry_after_secs }
             | Self::Unavailable { retry_after_secs, .. } => Some(*retry_after_secs),
             _ => None,
         }
@@ -223,6 +237,12 @@ mod tests {
             ("slow", Problem::SlowBody, 408, None),
             ("elsewhere", Problem::NotFound, 404, None),
             ("too often", too_many, 429, Some("retry-after")),
+            (
+                "too much open",
+                Problem::TooManyAtOnce { retry_after_secs: 1 },
+                429,
+                Some("retry-after"),
+            ),
             ("our own fault", unavailable, 503, Some("retry-after")),
         ];
         for (name, problem, want, header) in rows {

@@ -5,7 +5,7 @@
 //! the configured uploads and bytes are held at once, decompressed bytes among them. What it is
 //! not: it knows no upload and no route.
 
-use crate::{accept::Sender, pipeline::Gateway, problem::Problem};
+use crate::{accept::Sender, capacity::Place, pipeline::Gateway, problem::Problem};
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -18,19 +18,19 @@ use heliograph_formats::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Reads and decompresses the body of a known sender's request, in a place of its own. The bytes
 /// are counted until the place is dropped.
 ///
 /// # Errors
-/// The sender's fault, or [`Problem::Unavailable`] when all places are taken.
-pub async fn receive<'a>(
-    gateway: &'a Gateway,
+/// The sender's fault, its own share taken among them, or [`Problem::Unavailable`] when all
+/// places are.
+pub async fn receive(
+    gateway: &Gateway,
     sender: &Sender,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(Place<'a>, Bytes), Problem> {
+) -> Result<(Place, Bytes), Problem> {
     let encoding = encoding(headers)?;
     let most = match encoding {
         Encoding::Identity => gateway.body_bytes_max.min(gateway.decompressed_bytes_max),
@@ -136,49 +136,6 @@ async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, P
     }
 }
 
-/// Places for uploads that are being worked on, and for the bytes of their bodies.
-#[derive(Debug)]
-pub struct Capacity {
-    uploads: Semaphore,
-    bytes: Semaphore,
-}
-
-/// A place; given back when dropped.
-#[derive(Debug)]
-pub struct Place<'a> {
-    _upload: SemaphorePermit<'a>,
-    bytes: SemaphorePermit<'a>,
-}
-
-impl Capacity {
-    pub fn new(uploads: usize, bytes: usize) -> Self {
-        Self { uploads: Semaphore::new(uploads), bytes: Semaphore::new(bytes) }
-    }
-
-    /// A place for an upload of `body_bytes`, or none: nobody waits here.
-    pub fn admit(&self, body_bytes: usize) -> Option<Place<'_>> {
-        let upload = self.uploads.try_acquire().ok()?;
-        let bytes = self.bytes.try_acquire_many(u32::try_from(body_bytes).ok()?).ok()?;
-        Some(Place { _upload: upload, bytes })
-    }
-}
-
-impl<'a> Place<'a> {
-    /// Takes what is missing to `body_bytes`, or nothing: nobody waits here.
-    #[must_use]
-    pub fn grow_to(&mut self, capacity: &'a Capacity, body_bytes: usize) -> Option<()> {
-        let more = body_bytes.saturating_sub(self.bytes.num_permits());
-        self.bytes.merge(capacity.bytes.try_acquire_many(u32::try_from(more).ok()?).ok()?);
-        Some(())
-    }
-
-    /// The body turned out to be no longer than this.
-    pub fn shrink_to(&mut self, body_bytes: usize) {
-        let unused = self.bytes.num_permits().saturating_sub(body_bytes);
-        drop(self.bytes.split(unused));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,24 +212,6 @@ mod tests {
             assert_eq!(got, want, "{name}");
         }
         assert_eq!(bearer(&headers(|_| ())), Ok("t"));
-    }
-
-    #[test]
-    fn places_are_limited_by_number_and_by_bytes_and_come_back() {
-        let capacity = Capacity::new(2, 100);
-        let first = capacity.admit(60).unwrap();
-        assert!(capacity.admit(60).is_none(), "over the bytes");
-        let mut second = capacity.admit(40).unwrap();
-        assert!(capacity.admit(0).is_none(), "over the number");
-        drop(first);
-        second.shrink_to(10);
-        assert_eq!(second.grow_to(&capacity, 101), None, "over the bytes");
-        assert_eq!(second.grow_to(&capacity, 40), Some(()));
-        assert!(capacity.admit(61).is_none(), "what it grew by is taken");
-        second.shrink_to(10);
-        assert!(capacity.admit(90).is_some(), "what was not needed is free again");
-        drop(second);
-        assert!(capacity.admit(100).is_some());
     }
 
     #[tokio::test]
