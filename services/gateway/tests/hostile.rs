@@ -255,6 +255,18 @@ async fn who_closes_one_side_still_gets_the_answer() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn chunks_of_a_byte_cost_what_they_hold() {
+    let _one = ONE_BY_ONE.lock().await;
+    let gateway = start(config()).await;
+    let head = head("transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let chunks = "1\r\n \r\n".repeat(300_000) + "0\r\n\r\n";
+    let (answer, peak) = peak_of(raw(&gateway, &[head.as_bytes(), chunks.as_bytes()])).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(peak < 6 * MIB, "{peak} bytes");
+    still_serves(gateway).await;
+}
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
