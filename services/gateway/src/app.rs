@@ -111,6 +111,7 @@ impl App {
             decompressed_bytes_max: config.decompressed_bytes_max,
             body_read_timeout: config.body_read_timeout,
             readings_max: config.readings_max,
+            upload_held_bytes_max: config.in_flight_bytes_max.min(config.site_in_flight_bytes_max),
             append_timeout: config.append_timeout,
         });
         let limits = config.http;

@@ -111,16 +111,16 @@ impl Call {
         };
         drop(messages);
         place.shrink_to(message.len());
-        let taken = gateway.take(sender, Format::Protobuf, &message).await;
+        let taken = gateway.take(&mut place, sender, Format::Protobuf, &message).await;
         taken.map(Into::into).map_err(|problem| problem.status())
     }
 
     /// One upload of a stream; the sender is looked up anew, since tokens can be revoked.
     async fn of_stream(&self, message: Bytes) -> Result<v1::UploadResponse, Problem> {
         let sender = self.gateway.sender(&self.token)?;
-        let _place = self.gateway.admit(&sender, message.len())?;
+        let mut place = self.gateway.admit(&sender, message.len())?;
         let upload = protobuf::upload_of_stream(message).map_err(Problem::malformed)?;
-        self.gateway.take(&sender, Format::Protobuf, &upload).await.map(Into::into)
+        self.gateway.take(&mut place, &sender, Format::Protobuf, &upload).await.map(Into::into)
     }
 
     /// The next result, or how the stream ends.

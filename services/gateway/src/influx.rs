@@ -65,8 +65,8 @@ async fn take(gateway: &Gateway, parts: &Parts, body: Body) -> Result<Answer, Pr
     let precision = parameter(query, "precision").filter(|p| !p.is_empty());
     let precision = precision.map_or(Ok(Precision::default()), |p| Precision::parse(&p));
     let format = Format::LineProtocol(precision.map_err(Problem::malformed)?);
-    let (_place, body) = receive(gateway, &sender, &parts.headers, body).await?;
-    gateway.take(&sender, format, &body).await
+    let (mut place, body) = receive(gateway, &sender, &parts.headers, body).await?;
+    gateway.take(&mut place, &sender, format, &body).await
 }
 
 /// The first value of a parameter of a query string or of a form.

@@ -17,11 +17,12 @@ use crate::{
 use axum::extract::Request;
 use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
+use heliograph_config::gateway::RECORD_OVERHEAD_BYTES;
 use heliograph_domain::{
-    SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter,
+    SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter, upload::Rejected,
 };
 use heliograph_formats::{Format, Refused, decode};
-use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
+use heliograph_log::{Log, LogError, NewRecord, TopicPartition, registry::Projection};
 use heliograph_service::Shutdown;
 use std::{
     sync::Arc,
@@ -52,6 +53,8 @@ pub struct Gateway {
     pub record_bytes_max: RecordBytesMax,
     pub body_read_timeout: Duration,
     pub readings_max: usize,
+    /// The most bytes that an upload is held to need.
+    pub upload_held_bytes_max: usize,
     pub append_timeout: Duration,
 }
 
@@ -70,8 +73,8 @@ pub async fn upload(gateway: &Gateway, request: Request) -> Result<(Format, Answ
     let (parts, body) = request.into_parts();
     let sender = gateway.sender(receive::bearer(&parts.headers)?)?;
     let format = receive::format(&parts.headers)?;
-    let (_place, body) = receive::receive(gateway, &sender, &parts.headers, body).await?;
-    Ok((format, gateway.take(&sender, format, &body).await?))
+    let (mut place, body) = receive::receive(gateway, &sender, &parts.headers, body).await?;
+    Ok((format, gateway.take(&mut place, &sender, format, &body).await?))
 }
 
 impl Gateway {
@@ -151,6 +154,7 @@ impl Gateway {
     /// [`Problem`]: what is answered instead of a 2xx.
     pub async fn take(
         &self,
+        place: &mut Place,
         sender: &Sender,
         format: Format,
         body: &Bytes,
@@ -165,6 +169,9 @@ impl Gateway {
         let to = self.partition_of(&sender.site);
         let taken = accept::take(format, decoded, sender, to, &self.instance, received_at)?;
         self.check_sizes(&taken)?;
+        // Alone it must get through, or it would be sent again for ever.
+        let bytes = became_bytes(&taken).min(self.upload_held_bytes_max);
+        self.grow(place, sender, bytes)?;
         // From here on it is ours to store: being dropped early, as when a client of HTTP/2 resets
         // its stream, counts as a refusal.
         let entering = self.enter(sender);
@@ -230,6 +237,18 @@ impl Gateway {
         let retry_after_secs = self.retry_after.secs(rand::random());
         Problem::Unavailable { why, retry_after_secs }
     }
+}
+
+/// What is held until the log answers, without what every record has around it: rejected readings
+/// and what is said about them can be many times what came.
+fn became_bytes(taken: &Taken) -> usize {
+    let letters: usize = taken.dead_letters.iter().map(NewRecord::size_bytes).sum();
+    let said = |r: &Rejected| {
+        let Violation { field, got, want } = &r.violation;
+        size_of::<Rejected>() + field.len() + got.len() + want.len()
+    };
+    let answer: usize = taken.answer.rejected.iter().map(said).sum();
+    (taken.record.size_bytes() + letters + answer).saturating_sub(RECORD_OVERHEAD_BYTES)
 }
 
 /// Whose share and rate it is; our own uploads to ourselves have none.

@@ -153,3 +153,22 @@ async fn opening_streams_has_the_rate_of_uploads() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_rejected_readings_become_is_counted_while_the_log_works() {
+    let gateway = start(GatewayConfig { in_flight_bytes_max: 2_000_000, ..config() }).await;
+    gateway.log.faults(|r| if is_upload_of(r, "s1") { Fault::Hang } else { Fault::None });
+    let empty = format!(r#"{{"readings":[{}{{}}]}}"#, "{},".repeat(9_999));
+    let first = gateway.post("token-s1", empty.clone()).send();
+    let second = async {
+        gateway.log.hangs(1).await;
+        let response = gateway.post("token-s2", " ".repeat(900_000)).send().await.unwrap();
+        gateway.log.release();
+        response
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(second.status(), 503, "30 kB became more than a megabyte");
+    assert_eq!(first.unwrap().status(), 200);
+    assert_eq!(gateway.post("token-s3", " ".repeat(900_000)).send().await.unwrap().status(), 400);
+    gateway.stop().await;
+}
