@@ -25,6 +25,9 @@ use std::sync::Arc;
 use tonic::{Status, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+/// The largest question about health or reflection, which anybody may ask: names.
+const ASIDE_BYTES_MAX: usize = 4 * 1024;
+
 pub const UPLOADS_PATH: &str = "/v1/uploads";
 
 /// The routes of the gateway.
@@ -43,9 +46,9 @@ pub fn routes<H: Health>(
             .with_service_name(grpc::SERVICE)
             .with_service_name("grpc.health.v1.Health")
     };
-    let aside = Routes::new(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+    let aside = Routes::new(health.max_decoding_message_size(ASIDE_BYTES_MAX))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(ASIDE_BYTES_MAX))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(ASIDE_BYTES_MAX))
         .into_axum_router()
         .reset_fallback();
     let router = Router::new()
