@@ -21,6 +21,9 @@ use tonic_health::server::HealthReporter;
 /// The largest request: names of devices and metrics.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// The largest question about health or reflection, which anybody may ask: names.
+const ASIDE_BYTES_MAX: usize = 4 * 1024;
+
 /// The query service, listening but not yet answering.
 pub struct App {
     listener: TcpListener,
@@ -76,9 +79,9 @@ impl App {
         let admin = AdminServiceServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
         let router = Routes::new(viewer)
             .add_service(admin)
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(health_service.max_decoding_message_size(ASIDE_BYTES_MAX))
+            .add_service(reflection().build_v1()?.max_decoding_message_size(ASIDE_BYTES_MAX))
+            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(ASIDE_BYTES_MAX))
             .into_axum_router()
             .merge(health::routes(readiness.clone()))
             .layer(middleware::from_fn_with_state(Arc::new(edge), edge::guard));
