@@ -11,7 +11,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heliograph config --config /etc/heliograph.toml\n  \
                         HELIOGRAPH_GATEWAY__HTTP__DRAIN_TIMEOUT=20s heliograph config\n  \
-                        heliograph config --check         status 64 and a line for each mistake")]
+                        heliograph config --check          # status 64 and a line for each mistake")]
 pub struct ConfigArgs {
     /// Configuration file.
     #[arg(long, value_name = "FILE", env = "HELIOGRAPH_CONFIG")]

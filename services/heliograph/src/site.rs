@@ -80,7 +80,7 @@ struct AddArgs {
 
 /// Change a site: only what is named; its time zone is fixed
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  heliograph site set roof-7 --name 'Roof of the school'\n  \
+#[command(after_help = "Examples:\n  heliograph site set roof-7 --name School\n  \
                         heliograph site set roof-7 --upload-interval-s 300 --rated-power-w 49500")]
 struct SetArgs {
     /// Site id.

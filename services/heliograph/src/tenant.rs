@@ -31,7 +31,7 @@ enum TenantCommand {
 /// Register a new tenant
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heliograph tenant add acme\n  \
-                        heliograph tenant add acme --name 'Acme Solar'")]
+                        heliograph tenant add acme --name Acme")]
 struct AddArgs {
     /// Tenant id: letters, digits, . _ -
     id: String,
@@ -44,7 +44,7 @@ struct AddArgs {
 
 /// Change a tenant's name
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  heliograph tenant set acme --name 'Acme Solar'")]
+#[command(after_help = "Examples:\n  heliograph tenant set acme --name Acme")]
 struct SetArgs {
     /// Tenant id.
     id: String,

@@ -40,7 +40,7 @@ enum Role {
 /// Make an API token and print it, once
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heliograph token add --tenant acme --role viewer \
-                        --name 'wall screen'\n  \
+                        --name wall-screen\n  \
                         TOKEN=$(heliograph token add --tenant acme --role viewer --name script)")]
 struct AddArgs {
     /// Tenant whose token it is.

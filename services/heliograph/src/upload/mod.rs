@@ -33,7 +33,7 @@ const MISTAKES_SHOWN_MAX: usize = 20;
 #[command(after_help = "Examples:
   export HELIOGRAPH_SITE_TOKEN=$(heliograph site add roof-7 --tenant acme --zone Asia/Tokyo)
   heliograph upload roof-7.csv --zone Asia/Tokyo --dry-run
-  heliograph upload roof-7.csv --zone Asia/Tokyo --column P=inv1/ac_power[kW] --column T=ambient_temp")]
+  heliograph upload roof-7.csv --zone Asia/Tokyo --column P=inv1/ac_power[kW]")]
 pub struct UploadArgs {
     /// The file: comma-separated, UTF-8, with a header.
     file: PathBuf,
