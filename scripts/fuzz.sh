@@ -3,7 +3,7 @@
 #
 #   fuzz.sh [SECONDS] [TARGET …]  each target for SECONDS (20), two at a time; all when none is named
 #   fuzz.sh planted               finds the panic planted behind a parser, and none without it
-#   fuzz.sh test                  both
+#   fuzz.sh test                  each target for 20 s, what `make test` runs
 #   fuzz.sh merge [TARGET …]      takes into fuzz/corpus what reached new code, as few as will do
 #
 # A target begins with fuzz/corpus and with what earlier runs found (target/fuzz/scratch), and ends
@@ -65,7 +65,7 @@ fuzz() {
     if [ -f "$dict" ]; then options+=("-dict=$dict"); fi
     (
         ulimit -v $((address_space_mb_max * 1024))
-        exec "$bin/$binary" -use_value_profile=1 -rss_limit_mb=$rss_mb_max \
+        exec "$bin/$binary" "-use_value_profile=${value_profile:-1}" -rss_limit_mb=$rss_mb_max \
             -timeout=$input_secs_max -max_len=$input_bytes_max \
             -artifact_prefix="$out/crashes/$binary-" "${options[@]}" "$@" \
             "$scratch" "$root/fuzz/corpus/$corpus"
@@ -127,7 +127,7 @@ planted() {
 }
 
 plant() { # on|off RUNS LOG
-    HELIOGRAPH_FUZZ_PLANT=$1 fuzz planted line "$out/planted/$1" "-runs=$2" \
+    value_profile=0 HELIOGRAPH_FUZZ_PLANT=$1 fuzz planted line "$out/planted/$1" "-runs=$2" \
         "-seed=$planted_seed" -print_final_stats=1 >"$3" 2>&1
 }
 
@@ -178,7 +178,7 @@ fi
 case $mode in
 fuzz) all "$seconds" "${names[@]}" ;;
 planted) planted ;;
-test) all "$seconds" "${names[@]}" && planted ;;
+test) all "$seconds" "${names[@]}" ;;
 merge) merge "${names[@]}" && exit ;;
 esac
 summary
