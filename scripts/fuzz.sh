@@ -128,7 +128,7 @@ planted() {
 
 plant() { # on|off RUNS LOG
     value_profile=0 HELIOGRAPH_FUZZ_PLANT=$1 fuzz planted line "$out/planted/$1" "-runs=$2" \
-        "-seed=$planted_seed" -print_final_stats=1 >"$3" 2>&1
+        "-seed=$planted_seed" -max_len=256 -print_final_stats=1 >"$3" 2>&1
 }
 
 # Inputs of the scratch and the committed corpus that reach something; the rest goes.
