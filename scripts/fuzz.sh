@@ -178,7 +178,7 @@ fi
 case $mode in
 fuzz) all "$seconds" "${names[@]}" ;;
 planted) planted ;;
-test) all "$seconds" "${names[@]}" ;;
+test) all "$seconds" "${names[@]}" && planted ;;
 merge) merge "${names[@]}" && exit ;;
 esac
 summary

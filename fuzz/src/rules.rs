@@ -19,7 +19,7 @@ pub fn decoded(decoded: &Decoded<'_>, numbers: usize) {
     let site = decoded.site.clone().unwrap_or_else(own_site);
     let readings = &decoded.checked.readings;
     let upload_id = decoded.upload_id.clone();
-    let by_content = || upload::content_id(&site, readings).expect("content has an id");
+    let by_content = || upload::content_id(&site, readings, NOW).expect("content has an id");
     log_gives_back(Upload {
         upload_id: upload_id.unwrap_or_else(by_content),
         site,

@@ -64,7 +64,8 @@ pub fn check_reading(raw: &RawReading<'_>, received_at: Timestamp) -> Result<Rea
     if raw.ts < TS_MIN || raw.ts > latest {
         return Err(Violation::new("ts", raw.ts, format!("a time from {TS_MIN} to {latest}")));
     }
-    let value = unit::to_stored(raw.metric, raw.value, raw.unit)?;
+    // The sign of a zero means nothing here, and protobuf leaves it out.
+    let value = unit::to_stored(raw.metric, raw.value, raw.unit)? + 0.0;
     if !value.is_finite() {
         return Err(Violation::new("value", value, "a finite number; leave out what is missing"));
     }
@@ -160,6 +161,12 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    #[test]
+    fn a_zero_has_no_sign() {
+        let reading = check_reading(&RawReading { value: -0.0, ..raw() }, NOW).unwrap();
+        assert_eq!(reading.value.to_bits(), 0.0f64.to_bits());
+    }
 
     fn raw() -> RawReading<'static> {
         RawReading {

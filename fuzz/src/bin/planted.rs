@@ -1,5 +1,5 @@
 //! A panic planted behind the parser of line protocol, which only a sound body reaches: its first
-//! two readings are of two devices, the first value is negative, and one line of it is rejected.
+//! two readings are of two devices, and the first value is negative. No input of the corpus is so.
 //! Who is guided by coverage keeps the input that brings one more of these.
 //! `scripts/fuzz.sh planted` fails unless the fuzzer finds it, and unless the same run with
 //! HELIOGRAPH_FUZZ_PLANT=off finds nothing.
@@ -20,10 +20,7 @@ fn plant(checked: &Checked<'_>) {
     if black_box(first.device != second.device) {
         black_box(1);
         if black_box(first.value < 0.0) {
-            black_box(2);
-            if black_box(checked.rejected.len() == 1) {
-                assert!(!*ARMED, "the planted panic");
-            }
+            assert!(!*ARMED, "the planted panic");
         }
     }
 }
