@@ -234,7 +234,7 @@ mod tests {
             ("no token", Problem::NoToken, 401, Some("www-authenticate")),
             ("wrong token", Problem::WrongToken, 401, Some("www-authenticate")),
             ("another site's", Problem::AnotherSite(v()), 403, None),
-            ("slow", Problem::SlowBody, 408, None),
+            ("slow", Problem::SlowBody, 408, Some("retry-after")),
             ("elsewhere", Problem::NotFound, 404, None),
             ("too often", too_many, 429, Some("retry-after")),
             (

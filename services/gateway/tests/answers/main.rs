@@ -45,6 +45,7 @@ async fn gateway_in(world: World) -> Running {
     match world {
         World::Well | World::LogAway => {}
         World::Full => limits.in_flight_max = 1,
+        World::ShareUsed => limits.site_in_flight_max = 1,
         World::RateUsed => (limits.site_uploads_per_second, limits.site_uploads_burst) = (1, 1),
     }
     let gateway = start(limits).await;
@@ -54,8 +55,9 @@ async fn gateway_in(world: World) -> Running {
             true => Fault::None,
             false => Fault::Fail,
         }),
-        World::Full => {
-            gateway.log.faults(|r| match is_upload_of(r, "s3") {
+        World::Full | World::ShareUsed => {
+            let site = first_sender(world);
+            gateway.log.faults(move |r| match is_upload_of(r, site) {
                 true => Fault::Hang,
                 false => Fault::None,
             });
@@ -65,15 +67,23 @@ async fn gateway_in(world: World) -> Running {
     gateway
 }
 
+/// Whose upload is under way when the request comes.
+fn first_sender(world: World) -> &'static str {
+    match world {
+        World::ShareUsed => "s1",
+        _ => "s3",
+    }
+}
+
 /// Sends it in one way; what is stored must be as the reason says.
 async fn answer(reason: &Reason, way: Way) -> Option<String> {
     let sent = (reason.sent)(way)?;
     let gateway = gateway_in(reason.world).await;
     let answer = match reason.world {
-        World::Full => {
+        World::Full | World::ShareUsed => {
             let first = async {
                 loop {
-                    let response = gateway.upload("s3", "u1").await;
+                    let response = gateway.upload(first_sender(reason.world), "before").await;
                     if response.status().as_u16() != 503 {
                         return;
                     }

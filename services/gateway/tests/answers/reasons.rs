@@ -16,6 +16,8 @@ pub enum World {
     Full,
     /// The site has used its rate.
     RateUsed,
+    /// The site has as many uploads under way as it may.
+    ShareUsed,
 }
 
 /// A reason, and what brings it about in each way that can.
@@ -94,6 +96,7 @@ pub const UPLOADS: &[Reason] = &[
     }),
     reason!("A body that does not come", |way| (!way.is_grpc()).then(|| Some(Sent { endless: Some(100), ..good(way)? }))?),
     reason!("Too often", RateUsed, good),
+    reason!("Too much of one site at once", ShareUsed, good),
     reason!("All places are taken", Full, good),
     reason!("The log is away", LogAway, good),
 ];

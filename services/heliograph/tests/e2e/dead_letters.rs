@@ -53,8 +53,11 @@ async fn a_rejected_reading_can_be_looked_at_and_put_back() -> anyhow::Result<()
     ensure!(replayed, "{said}");
     ensure!(said.contains("  reading 1: value: got nothing, want a finite number"), "{said}");
     up.audit(&[])?;
-    let points =
-        lines(&up, &["readings", "roof-7", "--to", "2099-01-01", "--step", "raw", "--json"])?;
+    // Three days from `date` on.
+    let date = &ahead[..10];
+    let end = Timestamp::from_ms(i64::try_from(since)? + 3 * 86_400_000).to_string();
+    let args = ["readings", "roof-7", "--from", date, "--to", &end, "--step", "raw", "--json"];
+    let points = lines(&up, &args)?;
     assert_eq!(points.len(), 1, "{points:?}");
     assert_eq!((&points[0]["ts"], &points[0]["value"]), (&json!(ahead), &json!(1.5)));
 

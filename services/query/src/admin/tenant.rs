@@ -81,11 +81,14 @@ pub async fn remove(
     let has = [
         counted("site", &sites),
         counted("API token", &tokens),
-        counted("removed site", &gone).map(|sites| format!("the readings of {sites}")),
+        counted("removed site", &gone).map(|sites| format!("{sites} whose readings are kept")),
     ];
     let has: Vec<String> = has.into_iter().flatten().collect();
     if !has.is_empty() {
-        let words = format!("tenant {id:?} still has {}; remove these first", has.join(" and "));
+        let words = format!(
+            "tenant {id:?} still has {}; it can be removed when it has none",
+            has.join(" and ")
+        );
         return Err(ErrorClass::FailedPrecondition.status(words));
     }
     admin.bury(&Entry::Tenant(tenant.clone())).await?;

@@ -193,10 +193,16 @@ async fn a_tenant_with_sites_or_tokens_stays() {
 
     revoke(&mut admin, &token_id).await.unwrap();
     admin.remove_site(v1::RemoveSiteRequest { site_id: "s1".into() }).await.unwrap();
-    admin.remove_tenant(remove("t1")).await.unwrap();
-    assert_eq!(admin.remove_tenant(remove("t1")).await.unwrap_err().code(), Code::NotFound);
+    // Another customer by that name would see what the site sent.
+    let status = admin.remove_tenant(remove("t1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("1 removed site (s1) whose readings are kept"), "{status}");
+
+    stage.put_tenant("t2").await;
+    admin.remove_tenant(remove("t2")).await.unwrap();
+    assert_eq!(admin.remove_tenant(remove("t2")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(violated(&admin.remove_tenant(remove("a b")).await.unwrap_err()), ["tenant_id"]);
-    assert!(registry(&stage).await.tenant("t1").is_none());
+    assert!(registry(&stage).await.tenant("t2").is_none());
 }
 
 #[tokio::test]
