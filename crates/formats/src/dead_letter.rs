@@ -280,7 +280,11 @@ mod tests {
             let body = Bytes::copy_from_slice(body.as_bytes());
             let got = a_week_later(Format::LineProtocol(Precision::Ns), &body);
             assert_eq!(got.readings, [], "{name}");
-            assert_eq!(got.rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [*index], "{name}");
+            assert_eq!(
+                got.rejected.iter().map(|r| r.index).collect::<Vec<_>>(),
+                [*index],
+                "{name}"
+            );
         }
     }
 
