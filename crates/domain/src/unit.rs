@@ -92,12 +92,13 @@ pub fn to_stored(metric: &str, value: f64, unit: Option<&str>) -> Result<f64, Vi
     };
     match CONVERSIONS.iter().find(|(from, to, _, _)| *from == unit && *to == stored) {
         Some((_, _, factor, offset)) => Ok(value * factor + offset),
-        None => {
-            let accepted: Vec<&str> =
-                CONVERSIONS.iter().filter(|c| c.1 == stored).map(|c| c.0).collect();
-            Err(Violation::new("unit", format_args!("{unit:?}"), one_of(&accepted)))
-        }
+        None => Err(Violation::new("unit", format_args!("{unit:?}"), one_of(&units_of(stored)))),
     }
+}
+
+/// The units that are turned into `stored`, itself among them.
+pub fn units_of(stored: &str) -> Vec<&'static str> {
+    CONVERSIONS.iter().filter(|c| c.1 == stored).map(|c| c.0).collect()
 }
 
 fn one_of(names: &[&str]) -> String {

@@ -21,6 +21,8 @@ use serde::Serialize;
 /// Rejected readings beyond this go to a further dead letter. One alone may be larger.
 const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
 const REASON_REJECTED: &str = "rejected_readings";
+/// What API tokens begin with: one that was taken for a site's gets an answer that helps.
+const API_TOKEN: &str = "hg_api_";
 /// Who the gateways' uploads to themselves belong to.
 const PLATFORM_TENANT: &str = "platform";
 
@@ -79,7 +81,10 @@ pub fn authenticate(registry: &Registry, itself: &Itself, token: &str) -> Result
         let (site, tenant) = (itself.site.clone(), itself.tenant.clone());
         return Ok(Sender { site, tenant, is_itself: true });
     }
-    let site = registry.uploader(token).ok_or(Problem::WrongToken)?;
+    let site = registry.uploader(token).ok_or_else(|| match token.starts_with(API_TOKEN) {
+        true => Problem::ApiToken,
+        false => Problem::WrongToken,
+    })?;
     Ok(Sender { site: site.id.clone(), tenant: site.tenant.clone(), is_itself: false })
 }
 

@@ -30,6 +30,8 @@ pub enum Problem {
     NoToken,
     /// The token is no site's upload token.
     WrongToken,
+    /// The token is an API token, by its look.
+    ApiToken,
     /// The token is a site's, and the readings are another's.
     AnotherSite(Violation),
     /// The body did not arrive in time.
@@ -73,7 +75,7 @@ impl Problem {
             Self::Malformed(_) => ErrorClass::InvalidArgument,
             Self::TooLarge(_) => ErrorClass::TooLarge,
             Self::UnsupportedMedia(_) => ErrorClass::UnsupportedMedia,
-            Self::NoToken | Self::WrongToken => ErrorClass::Unauthenticated,
+            Self::NoToken | Self::WrongToken | Self::ApiToken => ErrorClass::Unauthenticated,
             Self::AnotherSite(_) => ErrorClass::PermissionDenied,
             Self::SlowBody => ErrorClass::RequestTimeout,
             Self::NotFound => ErrorClass::NotFound,
@@ -92,6 +94,7 @@ impl Problem {
             Self::UnsupportedMedia(_) => ("unsupported-media", "The format is not taken here"),
             Self::NoToken => ("no-token", "A token is needed"),
             Self::WrongToken => ("wrong-token", "The token is no site's upload token"),
+            Self::ApiToken => ("api-token", "An API token does not upload"),
             Self::AnotherSite(_) => ("another-site", "The token is another site's"),
             Self::SlowBody => ("slow-body", "The body did not arrive in time"),
             Self::NotFound => ("not-found", "There is nothing here"),
@@ -114,7 +117,13 @@ impl Problem {
             }
             Self::NoToken => "send the site's token as `Authorization: Bearer …`".to_owned(),
             Self::WrongToken => {
-                "no site has this upload token; `heliograph site rotate-token` makes a new one"
+                "no site has this upload token, or it was replaced; `heliograph site rotate-token \
+                 SITE` makes a new one and ends the old one"
+                    .to_owned()
+            }
+            Self::ApiToken => {
+                "this is an API token, which looks and operates; want the site's own \
+                               upload token, which begins with hg_site_"
                     .to_owned()
             }
             Self::SlowBody => {
@@ -182,7 +191,7 @@ impl IntoResponse for Problem {
         }
         let challenge = match self {
             Self::NoToken => HeaderValue::from_static("Bearer realm=\"heliograph\""),
-            Self::WrongToken => {
+            Self::WrongToken | Self::ApiToken => {
                 HeaderValue::from_static("Bearer realm=\"heliograph\", error=\"invalid_token\"")
             }
             _ => return response,

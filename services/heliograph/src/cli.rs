@@ -3,7 +3,7 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    completions, config, dead_letters, doctor, help, lag, migrate, rebuild,
+    completions, config, dead_letters, doctor, help, lag, metrics, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, tenant, token, up, upload,
     views::{Style, readings, sites, terminal},
@@ -47,6 +47,7 @@ enum Command {
     Tenant(tenant::TenantArgs),
     Token(token::TokenArgs),
     Upload(upload::UploadArgs),
+    Metrics(metrics::MetricsArgs),
     Simulate(SimulateArgs),
     /// List the sites: last reading, last arrival, completeness
     Sites(WithAccess<SitesArgs>),
@@ -166,6 +167,7 @@ impl Cli {
             Command::Tenant(args) => tenant::run(args).await,
             Command::Token(args) => token::run(args).await,
             Command::Upload(args) => upload::run(args).await,
+            Command::Metrics(args) => metrics::run(&args),
             Command::Simulate(args) => simulate::run(args, shutdown).await,
             Command::Sites(WithAccess { args, access }) => {
                 let access = Access::open(&access).await?;

@@ -11,6 +11,7 @@ mod endpoint;
 mod help;
 mod installation;
 mod lag;
+mod metrics;
 mod migrate;
 mod operator;
 mod rebuild;

@@ -6,8 +6,9 @@
 use crate::{access::authenticate, deadline::Deadline, error::internal};
 use axum::{
     extract::{Request, State},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use heliograph_contract::{
     access::{Access, Lane, access},
@@ -40,10 +41,22 @@ pub struct Place {
 
 /// The middleware around all routes.
 pub async fn guard(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    if let Some(refusal) = no_grpc(&request) {
+        return refusal;
+    }
     match pass(&edge, request, next).await {
         Ok(response) => response,
         Err(status) => status.into_http(),
     }
+}
+
+/// What is no gRPC gets a status of HTTP: a gRPC error is a 200, which a logger would believe.
+fn no_grpc(request: &Request) -> Option<Response> {
+    const WORDS: &str = "this is the query service, which speaks gRPC; uploads go to the gateway\n";
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_grpc = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+    let is_open = access(request.uri().path()) == Some(Access::Open);
+    (!is_grpc && !is_open).then(|| (StatusCode::NOT_FOUND, WORDS).into_response())
 }
 
 async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response, Status> {

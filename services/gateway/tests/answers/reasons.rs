@@ -67,6 +67,7 @@ macro_rules! reason {
 pub const UPLOADS: &[Reason] = &[
     reason!("No token", |way| Some(Sent { token: None, ..good(way)? })),
     reason!("A token that no site has", |way| Some(Sent { token: Some("token-s9"), ..good(way)? })),
+    reason!("An API token", |way| Some(Sent { token: Some("hg_api_0"), ..good(way)? })),
     reason!("Readings of another site", |way| (!way.is_line()).then(|| sent(way.says(Some("s2"), None, &[Spec::default()])))?),
     reason!("A site's name without form", |way| (!way.is_line()).then(|| sent(way.says(Some("a b"), None, &[])))?),
     reason!("An upload's name without form", |way| sent(way.says(None, Some("a b"), &[]))),

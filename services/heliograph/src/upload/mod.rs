@@ -12,7 +12,7 @@ use crate::endpoint::Endpoint;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use columns::{Column, columns};
-use heliograph_domain::{DeviceId, Timestamp, Violation};
+use heliograph_domain::{DeviceId, Timestamp, Violation, unit};
 use send::{ReadingJson, Sender};
 use std::{
     fmt,
@@ -40,6 +40,9 @@ pub struct UploadArgs {
     /// Upload token of the site, as site add printed it; in the environment nobody else sees it
     #[arg(long, env = "HELIOGRAPH_SITE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// The site that the token must be of; without it, whichever site's it is
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
     /// Column with the times [default: the first]
     #[arg(long, value_name = "HEADER")]
     time: Option<String>,
@@ -85,15 +88,23 @@ pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let token = args.token.clone().context(
+    let token = args.token.clone().filter(|token| !token.is_empty()).context(
         "--token: got nothing, want the site's upload token, here or in HELIOGRAPH_SITE_TOKEN; \
          `heliograph site rotate-token SITE` makes a new one",
     )?;
-    let sender = Sender::new(&gateway(&args)?, token)?;
+    let sender = Sender::new(&gateway(&args)?, token, args.site.clone())?;
     let mut report = Report::default();
     let outcome = send(&args, &plan, &sender, &mut report).await;
     report.print(&mut out)?;
     outcome?;
+    if let Some((first, last)) = report.span {
+        let site = args.site.as_deref().unwrap_or("SITE");
+        let end = last.plus_ms(1_000);
+        writeln!(
+            out,
+            "see them a second later: heliograph readings {site} --from {first} --to {end}"
+        )?;
+    }
     let clean = report.mistakes == 0;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -112,6 +123,8 @@ fn gateway(args: &UploadArgs) -> anyhow::Result<String> {
 /// How the file is read.
 #[derive(Debug)]
 struct Plan {
+    /// Cells of the header.
+    headers: usize,
     time_at: usize,
     times: Times,
     columns: Vec<Column>,
@@ -145,14 +158,15 @@ impl Plan {
                 before.replace_range(.., time);
             }
         }
-        let mut plan = Self { time_at, times, columns, first: Vec::new() };
+        let headers = headers.len();
+        let mut plan = Self { headers, time_at, times, columns, first: Vec::new() };
         for row in open(&args.file)?.records() {
             plan.first = plan.readings(&row?)?.0;
             if !plan.first.is_empty() {
-                break;
+                return Ok(plan);
             }
         }
-        Ok(plan)
+        anyhow::bail!("no row has a reading")
     }
 
     /// The readings of a row, and the cells that are no numbers.
@@ -163,6 +177,7 @@ impl Plan {
         &self,
         row: &csv::StringRecord,
     ) -> anyhow::Result<(Vec<ReadingJson>, Vec<Violation>)> {
+        check_width(row, self.headers)?;
         let time = row.get(self.time_at).unwrap_or_default();
         let ts = self.times.read(time).with_context(|| at_line(row))?;
         let (mut readings, mut mistakes) = (Vec::new(), Vec::new());
@@ -200,11 +215,22 @@ impl Column {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Column { header, device, metric, unit, .. } in &self.columns {
-            let unit = unit.as_ref().map(|u| format!(" [{u}]")).unwrap_or_default();
-            writeln!(f, "{header:?} is {device}/{metric}{unit}")?;
+            let how = match (unit, unit::stored_unit(metric.as_str())) {
+                (Some(unit), _) => format!(" [{unit}]"),
+                (None, Some(stored)) => format!(", taken as {stored}"),
+                (None, None) => ", a metric without a known unit".to_owned(),
+            };
+            writeln!(f, "{header:?} is {device}/{metric}{how}")?;
+        }
+        if self.columns.iter().any(|c| c.unit.is_none()) {
+            writeln!(
+                f,
+                "where that is not so: --column 'HEADER=DEVICE/METRIC[UNIT]' for each column to \
+                 upload; `heliograph metrics` lists metrics and units"
+            )?;
         }
         match self.first.first() {
-            None => f.write_str("no row has a reading"),
+            None => Ok(()),
             Some(ReadingJson { device, metric, ts, value, .. }) => {
                 write!(f, "first reading: {device}/{metric} = {value} at {ts}")
             }
@@ -213,7 +239,17 @@ impl fmt::Display for Plan {
 }
 
 fn open(file: &Path) -> anyhow::Result<csv::Reader<std::fs::File>> {
-    csv::Reader::from_path(file).context("want a CSV file with a header")
+    let text = || format!("{}: want a CSV file with a header", file.display());
+    csv::ReaderBuilder::new().flexible(true).from_path(file).with_context(text)
+}
+
+/// A row that is cut off, or a file that is not separated by commas.
+fn check_width(row: &csv::StringRecord, headers: usize) -> Result<(), Violation> {
+    let want = format!("{headers} cells between commas, as the header has");
+    match row.len() == headers {
+        true => Ok(()),
+        false => Err(Violation::new(at_line(row), format!("{} cells", row.len()), want)),
+    }
 }
 
 fn at_line(row: &csv::StringRecord) -> String {
@@ -231,6 +267,7 @@ async fn send(
     while csv.read_record(&mut row)? {
         match plan.readings(&row) {
             Ok((readings, mistakes)) => {
+                report.span(&readings);
                 batch.extend(readings);
                 mistakes.iter().for_each(|m| report.mistake(m.to_string()));
             }
@@ -250,6 +287,8 @@ async fn send(
 
 #[derive(Debug, Default)]
 struct Report {
+    /// The first and the last time.
+    span: Option<(Timestamp, Timestamp)>,
     uploads: usize,
     accepted: usize,
     mistakes: usize,
@@ -261,6 +300,13 @@ impl Report {
         self.mistakes += 1;
         if self.shown.len() < MISTAKES_SHOWN_MAX {
             self.shown.push(text);
+        }
+    }
+
+    fn span(&mut self, readings: &[ReadingJson]) {
+        for ts in readings.iter().filter_map(|r| Timestamp::parse_rfc3339("ts", &r.ts).ok()) {
+            let (first, last) = self.span.unwrap_or((ts, ts));
+            self.span = Some((first.min(ts), last.max(ts)));
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Rejected {
 
 #[derive(Serialize)]
 struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'a str>,
     readings: &'a [ReadingJson],
 }
 
@@ -51,17 +53,18 @@ pub struct Sender {
     http: reqwest::Client,
     url: String,
     token: String,
+    site: Option<String>,
 }
 
 impl Sender {
     /// # Errors
     /// When the address is none.
-    pub fn new(gateway: &str, token: String) -> anyhow::Result<Self> {
+    pub fn new(gateway: &str, token: String, site: Option<String>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         let url = format!("{}/v1/uploads", gateway.trim_end_matches('/'));
         url.parse::<reqwest::Url>()
             .with_context(|| format!("--gateway: got {gateway:?}, want http://HOST:PORT"))?;
-        Ok(Self { http, url, token })
+        Ok(Self { http, url, token, site })
     }
 
     /// Sends one upload until it is answered.
@@ -69,10 +72,10 @@ impl Sender {
     /// # Errors
     /// When it is refused for good, or nobody takes it for a long time.
     pub async fn send(&self, readings: &[ReadingJson]) -> anyhow::Result<Taken> {
-        let body = Bytes::from(serde_json::to_vec(&Body { readings })?);
+        let body = Bytes::from(serde_json::to_vec(&Body { site: self.site.as_deref(), readings })?);
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut last = String::new();
-        for _ in 0..TRIES_MAX {
+        for tries in 0..TRIES_MAX {
             let wait = match self.post(body.clone()).await {
                 Ok(response) if response.status().is_success() => {
                     match response.json().await {
@@ -93,7 +96,9 @@ impl Sender {
                 }
             };
             let delay = wait.unwrap_or_default().max(backoff.next_delay());
-            tracing::debug!(%last, ?delay, "sending again");
+            if tries == 1 {
+                tracing::warn!(%last, "sending again; is the gateway running? `heliograph doctor` looks");
+            }
             tokio::time::sleep(delay).await;
         }
         bail!("{} did not take it in {TRIES_MAX} tries; the last answer: {last}", self.url)

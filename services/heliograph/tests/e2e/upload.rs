@@ -42,7 +42,8 @@ fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
         let want: usize = rows[1..].iter().map(filled).sum();
         let said = format!("{want} readings taken in ");
         ensure!(stdout.contains(&said), "{file}: want {said:?} in {stdout}");
-        ensure!(stdout.ends_with(" uploads, 0 left out\n"), "{file}: {stdout}");
+        ensure!(stdout.contains(" uploads, 0 left out\n"), "{file}: {stdout}");
+        ensure!(stdout.contains("heliograph readings SITE --from 202"), "{file}: {stdout}");
 
         let token = up.add_site(&one, "Etc/GMT+7")?;
         let column = format!("{header}={series}");
@@ -87,10 +88,10 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
     let file = file.to_str().context("a path")?;
     fs::write(
         file,
-        "time,AC Power [kW]\n2026-01-01 09:00,1.5\n2026-01-01 09:01,off\n\n2026-01-01 09:02,\nx,2\n",
+        "time,AC Power [kW]\n2026-01-01 09:00,1.5\n2026-01-01 09:01,off\n\n2026-01-01 09:02,\nx,2\ny\n",
     )?;
     let zone = ["--zone", "Asia/Tokyo"];
-    let rows: [(&str, &str, &[&str], &str); 5] = [
+    let rows: [(&str, &str, &[&str], &str); 8] = [
         ("no zone", &token, &[], "--zone Asia/Tokyo or +09:00"),
         ("no such zone", &token, &["--zone", "JST"], "zone: got \"JST\""),
         (
@@ -106,6 +107,9 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
             &zone,
             "401 Unauthorized: no site has this upload token",
         ),
+        ("an API token", "hg_api_wrong", &zone, "401 Unauthorized: this is an API token"),
+        ("no token", "", &zone, "--token: got nothing"),
+        ("another site", &token, &["--zone", "UTC", "--site", "roof-8"], "403 Forbidden"),
     ];
     for (name, token, more, words) in rows {
         let (ok, stdout, stderr) = run(&up, file, token, more)?;
@@ -118,7 +122,8 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
         "first reading: plant/ac_power = 1.5 at 2026-01-01T00:00:00.000Z",
         "left out: line 3, column \"AC Power [kW]\": got \"off\", want a number, or nothing",
         "left out: line 6: time: got \"x\"",
-        "1 readings taken in 1 uploads, 2 left out",
+        "left out: line 7: got 1 cells, want 2 cells between commas",
+        "1 readings taken in 1 uploads, 3 left out",
     ] {
         ensure!(stdout.contains(words), "want {words:?} in {stdout}{stderr}");
     }
