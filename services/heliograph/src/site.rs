@@ -59,8 +59,8 @@ struct AddArgs {
     /// Name shown to people; the id without it.
     #[arg(long)]
     name: Option<String>,
-    /// IANA time zone; the site's days are cut by it, for ever.
-    #[arg(long)]
+    /// IANA time zone; the site's days are cut by it, for ever. Etc/GMT+7 is UTC-7 all year.
+    #[arg(long, allow_hyphen_values = true)]
     zone: String,
     /// How often the logger uploads, in seconds.
     #[arg(long, default_value_t = 60)]

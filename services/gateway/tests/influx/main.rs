@@ -111,7 +111,8 @@ fn rows_taken() -> Vec<Row> {
 fn rows_refused() -> Vec<Row> {
     let no_token = "send the site's token as `Authorization: Token …`, as the password of a \
                     login, or as the parameter `p`";
-    let wrong = "no site has this upload token; `heliograph site rotate-token` makes a new one";
+    let wrong = "no site has this upload token, or it was replaced; `heliograph site rotate-token \
+                 SITE` makes a new one and ends the old one";
     let precision = "nothing was stored: precision: got \"d\", want one of ns, us, ms, s, m, h, or \
                      none: ns";
     vec![

@@ -144,7 +144,7 @@ pub(super) fn descriptors(out: &mut Findings, facts: &Facts) {
     out.warn(
         CHECK,
         format!(
-            "{whose} may open {soft_max}, but the limits allow {} connections",
+            "{whose} may open {soft_max}, but {wanted} are wanted: {} connections and the rest",
             facts.config.connections_max
         ),
         format!(

@@ -83,7 +83,7 @@ enum DateOrder {
 pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     ensure!(args.batch > 0, "--batch: got 0, want at least 1");
     let mut out = std::io::stdout().lock();
-    let plan = Plan::of(&args).with_context(|| args.file.display().to_string())?;
+    let plan = Plan::of(&args).with_context(|| format!("{}", args.file.display()))?;
     writeln!(out, "{plan}")?;
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
@@ -239,8 +239,10 @@ impl fmt::Display for Plan {
 }
 
 fn open(file: &Path) -> anyhow::Result<csv::Reader<std::fs::File>> {
-    let text = || format!("{}: want a CSV file with a header", file.display());
-    csv::ReaderBuilder::new().flexible(true).from_path(file).with_context(text)
+    csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_path(file)
+        .context("want a CSV file with a header")
 }
 
 /// A row that is cut off, or a file that is not separated by commas.

@@ -142,7 +142,10 @@ pub fn parse_zone(text: &str) -> Result<TimeZone, Violation> {
     };
     match offset() {
         Some(zone) => Ok(zone),
-        None => heliograph_domain::rollup::zone(text),
+        None => heliograph_domain::rollup::zone(text).map_err(|v| {
+            let want = format!("{}, or an offset such as -07:00", v.want);
+            Violation { want, ..v }
+        }),
     }
 }
 

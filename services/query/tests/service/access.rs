@@ -106,8 +106,12 @@ async fn probes_are_open_and_the_service_leaves_when_told() {
     let mut stage = stage().await;
     assert!(http_get(&stage, "/livez").await.starts_with("HTTP/1.1 200"));
     assert!(http_get(&stage, "/readyz").await.starts_with("HTTP/1.1 200"));
-    let unknown = http_get(&stage, "/frobs").await;
-    assert!(unknown.contains("grpc-status: 12"), "UNIMPLEMENTED: {unknown}");
+    // A logger at the wrong port must not take a gRPC status for a 200.
+    for path in ["/frobs", "/v1/uploads"] {
+        let refused = http_get(&stage, path).await;
+        assert!(refused.starts_with("HTTP/1.1 404"), "{refused}");
+        assert!(refused.contains("uploads go to the gateway"), "{refused}");
+    }
     stage.shutdown.cancel();
     (&mut stage.running).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(stage.addr).await.is_err());
