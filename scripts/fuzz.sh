@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Coverage-guided fuzzing of every parser with libFuzzer, on the toolchain of rust-toolchain.toml.
 #
-#   fuzz.sh [SECONDS] [TARGET …]  each target for SECONDS (20), two at a time; all when none is named
+#   fuzz.sh [SECONDS] [TARGET …]  each target for SECONDS (20); all when none is named; two at a time,
+#                                 or FUZZ_PARALLEL
 #   fuzz.sh planted               finds the panic planted behind a parser, and none without it
 #   fuzz.sh test                  each target for 20 s, what `make test` runs
 #   fuzz.sh merge [TARGET …]      takes into fuzz/corpus what reached new code, as few as will do
@@ -19,7 +20,7 @@ address_space_mb_max=2048
 # One input. Long enough for a machine that is busy otherwise.
 input_secs_max=10
 input_bytes_max=4096
-parallel=2
+parallel=${FUZZ_PARALLEL:-2}
 # The planted panic must be found within this many inputs. The seed makes most of the run the same
 # each time (the hash maps of the code under test do not), and another may be tried: PLANTED_SEED.
 planted_runs_max=2000000

@@ -79,13 +79,16 @@ impl ErrorClass {
 /// `INVALID_ARGUMENT` with one field violation each (google.rpc.BadRequest).
 pub fn invalid_argument(violations: &[Violation]) -> Status {
     let text: Vec<String> = violations.iter().map(Violation::to_string).collect();
-    let details = violations
-        .iter()
-        .map(|v| FieldViolation::new(&v.field, format!("got {}, want {}", v.got, v.want)))
-        .collect::<Vec<_>>();
     Status::with_error_details(
         Code::InvalidArgument,
         text.join("; "),
-        ErrorDetails::with_bad_request(details),
+        ErrorDetails::with_bad_request(field_violations(violations)),
     )
+}
+
+/// The violations of a google.rpc.BadRequest.
+pub fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
+    let field =
+        |v: &Violation| FieldViolation::new(&v.field, format!("got {}, want {}", v.got, v.want));
+    violations.iter().map(field).collect()
 }

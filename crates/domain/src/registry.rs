@@ -40,6 +40,11 @@ pub struct RemovedSite {
     pub at: Timestamp,
 }
 
+/// What a site's upload token begins with, so that one found in a file says what it is.
+pub const UPLOAD_TOKEN_PREFIX: &str = "hg_site_";
+/// What an API token begins with.
+pub const API_TOKEN_PREFIX: &str = "hg_api_";
+
 /// What an API token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

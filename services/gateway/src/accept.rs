@@ -11,7 +11,7 @@ use heliograph_contract::{
 use heliograph_domain::{
     SiteId, TenantId, Timestamp, UploadId, Violation,
     event_id::token_hash,
-    registry::Registry,
+    registry::{API_TOKEN_PREFIX, Registry},
     upload::{Rejected, Upload, content_id},
 };
 use heliograph_formats::{Checked, Decoded, Format, RejectedReading, dead_letter};
@@ -21,8 +21,6 @@ use serde::Serialize;
 /// Rejected readings beyond this go to a further dead letter. One alone may be larger.
 const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
 const REASON_REJECTED: &str = "rejected_readings";
-/// What API tokens begin with: one that was taken for a site's gets an answer that helps.
-const API_TOKEN: &str = "hg_api_";
 /// Who the gateways' uploads to themselves belong to.
 const PLATFORM_TENANT: &str = "platform";
 
@@ -75,16 +73,17 @@ impl Itself {
 /// Finds the sender by its token.
 ///
 /// # Errors
-/// [`Problem::WrongToken`].
+/// [`Problem::WrongToken`], or [`Problem::ApiToken`] for one that looks like it.
 pub fn authenticate(registry: &Registry, itself: &Itself, token: &str) -> Result<Sender, Problem> {
     if token_hash(token) == itself.token_hash {
         let (site, tenant) = (itself.site.clone(), itself.tenant.clone());
         return Ok(Sender { site, tenant, is_itself: true });
     }
-    let site = registry.uploader(token).ok_or_else(|| match token.starts_with(API_TOKEN) {
-        true => Problem::ApiToken,
-        false => Problem::WrongToken,
-    })?;
+    let site =
+        registry.uploader(token).ok_or_else(|| match token.starts_with(API_TOKEN_PREFIX) {
+            true => Problem::ApiToken,
+            false => Problem::WrongToken,
+        })?;
     Ok(Sender { site: site.id.clone(), tenant: site.tenant.clone(), is_itself: false })
 }
 

@@ -27,7 +27,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
-use heliograph_contract::v1::{self, upload_stream_response::Result as Outcome};
+use heliograph_contract::{
+    error::field_violations,
+    v1::{self, upload_stream_response::Result as Outcome},
+};
 use heliograph_formats::{Format, protobuf};
 use raw::Raw;
 use std::{sync::Arc, time::Duration};
@@ -36,7 +39,7 @@ use tonic::{
     codec::CompressionEncoding,
     server::{ClientStreamingService, Grpc, StreamingService},
 };
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, StatusExt};
 
 pub const SERVICE: &str = "heliograph.v1.UploadService";
 pub const UPLOAD_PATH: &str = "/heliograph.v1.UploadService/Upload";
@@ -202,10 +205,7 @@ impl Problem {
     /// As a gRPC status with google.rpc details.
     pub fn status(&self) -> Status {
         let mut details = ErrorDetails::new();
-        let fields = self.violations().iter();
-        let fields: Vec<_> = fields
-            .map(|v| FieldViolation::new(&v.field, format!("got {}, want {}", v.got, v.want)))
-            .collect();
+        let fields = field_violations(self.violations());
         if !fields.is_empty() {
             details.set_bad_request(fields);
         }

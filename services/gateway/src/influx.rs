@@ -10,6 +10,7 @@
 mod answer;
 mod auth;
 
+use self::answer::Version;
 use crate::{accept::Answer, pipeline::Gateway, problem::Problem, receive::receive};
 use axum::{
     Router,
@@ -31,8 +32,8 @@ const FORM_BYTES_MAX: usize = 4 * 1024;
 pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
     let health = get(health).with_state(readiness);
     Router::new()
-        .route("/api/v2/write", post(write))
-        .route("/write", post(write_v1))
+        .route("/api/v2/write", post(|gateway, request| write(gateway, Version::Two, request)))
+        .route("/write", post(|gateway, request| write(gateway, Version::One, request)))
         .route("/query", get(query).post(query))
         .with_state(gateway)
         .route("/ping", get(ping))
@@ -40,21 +41,15 @@ pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
         .route("/api/v3/write_lp", any(write_v3))
 }
 
-async fn write(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+async fn write(
+    State(gateway): State<Arc<Gateway>>,
+    version: Version,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     match take(&gateway, &parts, body).await {
         Ok(answer) => answer::taken(&answer),
-        Err(problem) => answer::refused(problem, StatusCode::TOO_MANY_REQUESTS),
-    }
-}
-
-/// A site that is too often gets a 503 here, as InfluxDB 1 answers at its limits: Telegraf's output
-/// for it throws a batch away on 429 and keeps it on 503.
-async fn write_v1(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    match take(&gateway, &parts, body).await {
-        Ok(answer) => answer::taken(&answer),
-        Err(problem) => answer::refused(problem, StatusCode::SERVICE_UNAVAILABLE),
+        Err(problem) => answer::refused(problem, version),
     }
 }
 
@@ -104,9 +99,7 @@ async fn query(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     let form = match tokio::time::timeout(gateway.body_read_timeout, body).await {
         Ok(Ok(form)) => form,
         Ok(Err(_)) => return answer::error(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large"),
-        Err(_) => {
-            return answer::refused(Problem::SlowBody, StatusCode::TOO_MANY_REQUESTS);
-        }
+        Err(_) => return answer::refused(Problem::SlowBody, Version::One),
     };
     let form = String::from_utf8_lossy(&form);
     let statement = parameter(parts.uri.query(), "q").or_else(|| parameter(Some(&form), "q"));

@@ -81,7 +81,7 @@ impl Gateway {
     /// Who has this token.
     ///
     /// # Errors
-    /// [`Problem::WrongToken`].
+    /// As [`accept::authenticate`].
     pub fn sender(&self, token: &str) -> Result<Sender, Problem> {
         accept::authenticate(&self.registry.current(), &self.itself, token)
     }

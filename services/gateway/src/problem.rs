@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heliograph_contract::error::ErrorClass;
-use heliograph_domain::Violation;
+use heliograph_domain::{Violation, registry::UPLOAD_TOKEN_PREFIX};
 use serde::Serialize;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -121,11 +121,10 @@ impl Problem {
                  SITE` makes a new one and ends the old one"
                     .to_owned()
             }
-            Self::ApiToken => {
-                "this is an API token, which looks and operates; want the site's own \
-                               upload token, which begins with hg_site_"
-                    .to_owned()
-            }
+            Self::ApiToken => format!(
+                "this is an API token, which looks and operates; want the site's own upload token, \
+                 which begins with {UPLOAD_TOKEN_PREFIX}"
+            ),
             Self::SlowBody => {
                 "nothing was stored; send the same again, the whole body without pauses".to_owned()
             }
@@ -149,6 +148,7 @@ impl Problem {
     /// Send the same again after so many seconds; none when that would not help.
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
+            // The sender was slow, not we: nothing is gained by waiting.
             Self::SlowBody => Some(1),
             Self::TooManyRequests { retry_after_secs, .. }
             | Self::TooManyAtOnce { retry_after_secs }

@@ -1,7 +1,10 @@
 //! New tokens: made here, shown once, kept only as a hash.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use heliograph_domain::event_id::token_hash;
+use heliograph_domain::{
+    event_id::token_hash,
+    registry::{API_TOKEN_PREFIX, UPLOAD_TOKEN_PREFIX},
+};
 
 /// What a token is for stands in front of it, so that one found in a file says what it is.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +22,8 @@ pub struct NewToken {
 /// 256 bits of chance.
 pub fn new(kind: Kind) -> NewToken {
     let prefix = match kind {
-        Kind::SiteUpload => "hg_site_",
-        Kind::Api => "hg_api_",
+        Kind::SiteUpload => UPLOAD_TOKEN_PREFIX,
+        Kind::Api => API_TOKEN_PREFIX,
     };
     let token = format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let hash = token_hash(&token);

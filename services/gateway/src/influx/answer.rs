@@ -43,8 +43,27 @@ pub fn taken(answer: &Answer) -> Response {
     failed(Response::new(Body::empty()), StatusCode::BAD_REQUEST, &message, Some(first.index + 1))
 }
 
-/// To an upload of which nothing was taken; `too_often` is the status for a site above its rate.
-pub fn refused(problem: Problem, too_often: StatusCode) -> Response {
+/// Whose clients are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    One,
+    Two,
+}
+
+/// The status that makes a client keep what it sent and send it again. Telegraf's output for version
+/// 1 throws a batch away on 429 and keeps it on 503, which InfluxDB 1 itself answers at its limits;
+/// Telegraf and the official clients of both versions throw away what gets a 408.
+fn kept(status: StatusCode, version: Version) -> StatusCode {
+    match (status, version) {
+        (StatusCode::TOO_MANY_REQUESTS, Version::One) | (StatusCode::REQUEST_TIMEOUT, _) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        (status, _) => status,
+    }
+}
+
+/// To an upload of which nothing was taken.
+pub fn refused(problem: Problem, version: Version) -> Response {
     let message = match &problem {
         Problem::NoToken => "send the site's token as `Authorization: Token …`, as the password \
                              of a login, or as the parameter `p`"
@@ -52,12 +71,7 @@ pub fn refused(problem: Problem, too_often: StatusCode) -> Response {
         problem => problem.detail(),
     };
     let response = problem.into_response();
-    let status = match response.status() {
-        StatusCode::TOO_MANY_REQUESTS => too_often,
-        // Telegraf and the official clients throw away what gets a 408.
-        StatusCode::REQUEST_TIMEOUT => StatusCode::SERVICE_UNAVAILABLE,
-        status => status,
-    };
+    let status = kept(response.status(), version);
     let mut response = failed(response, status, &message, None);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);

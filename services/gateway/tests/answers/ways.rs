@@ -1,16 +1,12 @@
 //! The ways into the gateway: how each says an upload, and how its answer reads.
 
 use crate::common::{INSTANCE, Running};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Bytes, BytesMut};
 use heliograph_contract::v1::{self, upload_stream_response::Result as Outcome};
+use heliograph_testkit::grpc::RawBytes;
 use prost::Message;
 use serde_json::{Value, json};
-use tonic::{
-    Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Endpoint,
-};
+use tonic::{Request, Status, client::Grpc, transport::Endpoint};
 use tonic_types::StatusExt;
 
 /// 2026-01-01T00:00:00Z.
@@ -99,8 +95,7 @@ impl Way {
                 v1::UploadResponse::decode(bytes.first().cloned().unwrap_or_default()).unwrap()
             })),
             Self::GrpcStream => {
-                let upload = v1::UploadStreamRequest { upload: None }.encode_to_vec();
-                let mut message = bytes::BytesMut::from(&upload[..]);
+                let mut message = BytesMut::new();
                 // Field 1, length-delimited: the upload, whatever its bytes are.
                 prost::encoding::bytes::encode(1, &sent.body, &mut message);
                 let sent = Sent { body: message.freeze(), ..sent };
@@ -248,45 +243,6 @@ impl Spec {
             Ts::Missing => return None,
         };
         Some(format!("{device}{site} {}={value}{ts}", self.metric.replace(' ', "\\ ")))
-    }
-}
-
-/// Bytes as messages, so that what is no message can be sent, too.
-#[derive(Debug, Clone, Copy, Default)]
-struct RawBytes;
-
-impl Codec for RawBytes {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RawBytes {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for RawBytes {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let all = from.remaining();
-        Ok(Some(from.copy_to_bytes(all)))
     }
 }
 

@@ -177,18 +177,22 @@ fn accepted(text: &[u8]) -> Answer {
 }
 
 /// `Retry-After` in its form of whole seconds (RFC 9110 section 10.2.3).
-fn retry_after_ms(headers: &reqwest::header::HeaderMap) -> Option<u64> {
+pub fn retry_after_ms(headers: &reqwest::header::HeaderMap) -> Option<u64> {
     let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
     let secs: u64 = text.trim().parse().ok()?;
     Some(secs.min(RETRY_AFTER_MAX.as_secs()) * 1_000)
 }
 
-/// The title or detail of a problem document, else the text itself, shortened.
+/// Shortened to what can be counted by.
 fn reason(text: &[u8]) -> String {
+    said(text).chars().take(REASON_CHARS_MAX).collect()
+}
+
+/// The detail or title of a problem document (RFC 9457), else the text itself.
+pub fn said(text: &[u8]) -> String {
     let problem: Option<serde_json::Value> = serde_json::from_slice(text).ok();
     let said = ["detail", "title"].iter().find_map(|k| problem.as_ref()?.get(k)?.as_str());
-    let text = said.map_or_else(|| String::from_utf8_lossy(text).into_owned(), str::to_owned);
-    text.chars().take(REASON_CHARS_MAX).collect()
+    said.map_or_else(|| String::from_utf8_lossy(text).into_owned(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! checksum of its summary.
 
 mod batch;
-mod client;
+pub mod client;
 mod clock;
 mod fleet;
 mod ledger;

@@ -83,7 +83,7 @@ enum DateOrder {
 pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     ensure!(args.batch > 0, "--batch: got 0, want at least 1");
     let mut out = std::io::stdout().lock();
-    let plan = Plan::of(&args).with_context(|| format!("{}", args.file.display()))?;
+    let plan = Plan::of(&args).with_context(|| args.file.display().to_string())?;
     writeln!(out, "{plan}")?;
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
@@ -239,10 +239,7 @@ impl fmt::Display for Plan {
 }
 
 fn open(file: &Path) -> anyhow::Result<csv::Reader<std::fs::File>> {
-    csv::ReaderBuilder::new()
-        .flexible(true)
-        .from_path(file)
-        .context("want a CSV file with a header")
+    Ok(csv::ReaderBuilder::new().flexible(true).from_path(file)?)
 }
 
 /// A row that is cut off, or a file that is not separated by commas.

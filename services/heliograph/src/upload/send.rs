@@ -3,10 +3,11 @@
 //! Invariant: an upload counts only after its 2xx was read; what got none is sent again, the same
 //! bytes, after the time that the gateway asks for.
 
+use crate::simulate::client::{retry_after_ms, said};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use heliograph_service::retry::Backoff;
-use reqwest::{StatusCode, header::RETRY_AFTER};
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -85,11 +86,11 @@ impl Sender {
                     None
                 }
                 Ok(response) if is_not_now(response.status()) => {
-                    let wait = retry_after(&response);
-                    last = said(response).await;
-                    wait
+                    let wait_ms = retry_after_ms(response.headers());
+                    last = refusal(response).await;
+                    wait_ms.map(Duration::from_millis)
                 }
-                Ok(response) => bail!("{}", said(response).await),
+                Ok(response) => bail!("{}", refusal(response).await),
                 Err(error) => {
                     last = format!("{:#}", anyhow::Error::from(error.without_url()));
                     None
@@ -115,16 +116,7 @@ fn is_not_now(status: StatusCode) -> bool {
     waits.contains(&status) || status.is_server_error()
 }
 
-fn retry_after(response: &reqwest::Response) -> Option<Duration> {
-    let secs = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(secs))
-}
-
-/// Status and detail of a problem document, or of whatever answered.
-async fn said(response: reqwest::Response) -> String {
+async fn refusal(response: reqwest::Response) -> String {
     let status = response.status();
-    let text = response.text().await.unwrap_or_default();
-    let problem: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let detail = problem.as_ref().and_then(|p| p["detail"].as_str());
-    format!("{status}: {}", detail.unwrap_or(&text))
+    format!("{status}: {}", said(&response.bytes().await.unwrap_or_default()))
 }

@@ -4,9 +4,10 @@ use super::Admin;
 use crate::{
     error::{log_status, violation},
     replay::{self, Replay},
+    viewer::now,
 };
 use heliograph_contract::{error::ErrorClass, topic, v1};
-use heliograph_domain::{Timestamp, Violation, upload::Rejected};
+use heliograph_domain::{Violation, upload::Rejected};
 use heliograph_log::TopicPartition;
 use prost::Message;
 use tonic::Status;
@@ -18,9 +19,8 @@ pub async fn replay(
     let offset = request.offset;
     let letter = read(admin, offset).await?;
     let partitions = admin.log.partitions(topic::UPLOADS).await.map_err(|e| log_status(&e))?;
-    let now = Timestamp::from_ms(jiff::Timestamp::now().as_millisecond());
     let Replay { record, accepted, rejected } =
-        replay::plan(letter, offset, &admin.registry.current(), partitions, now)
+        replay::plan(letter, offset, &admin.registry.current(), partitions, now())
             .map_err(violation)?;
     let mut answer = v1::ReplayDeadLetterResponse {
         accepted: accepted as u64,

@@ -5,24 +5,20 @@
 //! without a row fails.
 
 use crate::support::{OPERATOR, Stage};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use heliograph_contract::{
     access::{Access, access},
     v1,
 };
 use heliograph_domain::registry::Role;
+use heliograph_testkit::grpc::RawBytes;
 use prost::{
     Message,
     encoding::{encode_varint, int64, string},
 };
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 use std::collections::HashMap;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-};
+use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 
 /// Words of tenant B, none of which may be in an answer to tenant A, and the other way round.
 const A: Names = Names { tenant: "tenant-aaa", site: "site-aaa" };
@@ -32,40 +28,6 @@ const B: Names = Names { tenant: "tenant-bbb", site: "site-bbb" };
 struct Names {
     tenant: &'static str,
     site: &'static str,
-}
-
-/// Messages as bytes: the test knows no type of the services.
-#[derive(Clone, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn encode(&mut self, item: Bytes, dst: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        dst.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(src.copy_to_bytes(src.remaining())))
-    }
 }
 
 /// The compiled descriptors of our own package.
@@ -140,7 +102,7 @@ async fn call(
         request.metadata_mut().insert("authorization", value);
     }
     let path: PathAndQuery = path.parse().unwrap();
-    let mut answers = grpc.server_streaming(request, path, Raw).await?.into_inner();
+    let mut answers = grpc.server_streaming(request, path, RawBytes).await?.into_inner();
     let mut all = Vec::new();
     while let Some(answer) = answers.message().await? {
         all.extend_from_slice(&answer);
