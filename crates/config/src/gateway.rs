@@ -8,7 +8,7 @@
 use heliograph_contract::topic;
 use heliograph_domain::{SiteId, Violation, Violations, retry::RetryAfter};
 use heliograph_log::topics;
-use heliograph_service::{config::ConfigError, http::HttpLimits};
+use heliograph_service::{config::ConfigError, http::HttpLimits, ops::OpsConfig};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,6 +26,7 @@ pub struct GatewayConfig {
     /// Names this gateway in ticks and events; stable over restarts, one process each.
     pub instance: String,
     pub http: HttpLimits,
+    pub ops: OpsConfig,
     /// The largest body of an upload as it comes over the wire.
     pub body_bytes_max: usize,
     /// The largest body of an upload after decompression.
@@ -85,6 +86,7 @@ impl Default for GatewayConfig {
             listen: ([127, 0, 0, 1], 8080).into(),
             instance: "gateway-0".to_owned(),
             http: HttpLimits::default(),
+            ops: OpsConfig::local(9101),
             body_bytes_max: 1_000_000,
             decompressed_bytes_max: 1_000_000,
             body_read_timeout: Duration::from_secs(10),

@@ -1,7 +1,7 @@
 //! Section `[query]` of the configuration.
 
 use heliograph_domain::{Violation, Violations};
-use heliograph_service::{config::ConfigError, http::HttpLimits};
+use heliograph_service::{config::ConfigError, http::HttpLimits, ops::OpsConfig};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,6 +16,7 @@ pub struct QueryConfig {
     /// Where to serve; port 0 takes a free one.
     pub listen: SocketAddr,
     pub http: HttpLimits,
+    pub ops: OpsConfig,
     /// Calls at a time; one more is refused with RESOURCE_EXHAUSTED.
     pub concurrency_max: usize,
     /// `ReadLog` streams at a time; they have places of their own, so that an audit of hours takes
@@ -41,6 +42,7 @@ impl Default for QueryConfig {
         Self {
             listen: ([127, 0, 0, 1], 8082).into(),
             http: HttpLimits::default(),
+            ops: OpsConfig::local(9103),
             concurrency_max: 16,
             log_streams_max: 4,
             deadline_max: Duration::from_secs(30),

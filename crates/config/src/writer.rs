@@ -2,7 +2,10 @@
 
 use heliograph_domain::{Violation, Violations};
 use heliograph_log::consumer::ConsumerConfig;
-use heliograph_service::config::{ConfigError, duration};
+use heliograph_service::{
+    config::{ConfigError, duration},
+    ops::OpsConfig,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ pub struct WriterConfig {
     /// Names this member for good (Kafka's `group.instance.id`); empty: a passing member.
     pub instance: String,
     pub consumer: ConsumerConfig,
+    pub ops: OpsConfig,
     #[serde(with = "duration")]
     pub session_timeout: Duration,
     /// A block is inserted when it has this many rows …
@@ -45,6 +49,7 @@ impl Default for WriterConfig {
         Self {
             instance: String::new(),
             consumer: ConsumerConfig::default(),
+            ops: OpsConfig::local(9102),
             session_timeout: Duration::from_secs(30),
             block_rows_max: 100_000,
             block_interval: Duration::from_secs(1),

@@ -9,13 +9,17 @@
 //! while the group is still polled, so that a slow store never costs us the membership. What this
 //! deliberately is not: it does not know what a record means.
 
+mod lag;
 mod phase;
+
+pub use lag::ConsumerMetrics;
 
 use crate::{
     ledger::{Epoch, Ledger},
     port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
 };
 use heliograph_domain::{Violation, Violations};
+use lag::{Ages, Position};
 use phase::{Phase, Step};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -114,10 +118,16 @@ pub struct Consumer {
     paused: bool,
     work: mpsc::UnboundedSender<Work>,
     done: mpsc::UnboundedReceiver<Done>,
+    ages: Ages,
+    metrics: ConsumerMetrics,
 }
 
 impl Consumer {
-    pub fn new(group: Box<dyn GroupConsumer>, config: ConsumerConfig) -> (Self, ProcessorSide) {
+    pub fn new(
+        group: Box<dyn GroupConsumer>,
+        config: ConsumerConfig,
+        metrics: ConsumerMetrics,
+    ) -> (Self, ProcessorSide) {
         let (work, work_receiver) = mpsc::unbounded_channel();
         let (done_sender, done) = mpsc::unbounded_channel();
         let consumer = Self {
@@ -128,6 +138,8 @@ impl Consumer {
             paused: false,
             work,
             done,
+            ages: Ages::default(),
+            metrics,
         };
         (consumer, ProcessorSide { work: work_receiver, done: done_sender })
     }
@@ -146,11 +158,15 @@ impl Consumer {
                 () = shutdown.cancelled(), if !self.phase.is_closing() => self.begin_close(),
                 event = self.group.next() => self.on_event(event).await?,
                 done = self.done.recv() => self.on_done(done)?,
-                _ = commit.tick() => self.commit().await?,
+                _ = commit.tick() => {
+                    self.commit().await?;
+                    self.show_positions();
+                }
                 () = at(deadline) => {}
             }
             self.apply_backpressure()?;
             self.advance().await?;
+            self.show();
         }
         self.group.close().await
     }
@@ -167,6 +183,7 @@ impl Consumer {
                     self.ledger.assign(tp.clone());
                 }
                 tracing::info!(partitions = ?tps, "assigned");
+                self.metrics.rebalanced("assigned", tps.len());
                 if self.paused {
                     self.group.pause(&tps)?;
                 }
@@ -174,11 +191,13 @@ impl Consumer {
             }
             Ok(GroupEvent::Revoked(tps)) => {
                 tracing::info!(partitions = ?tps, "revoked: draining");
+                self.metrics.rebalanced("revoked", tps.len());
                 self.phase.revoke(tps, Instant::now() + self.drain_timeout());
                 self.tell(Work::Flush);
             }
             Ok(GroupEvent::Lost(tps)) => {
                 tracing::warn!(partitions = ?tps, "lost");
+                self.metrics.rebalanced("lost", tps.len());
                 self.phase.lost(&tps);
                 self.forget(tps);
             }
@@ -186,6 +205,7 @@ impl Consumer {
             Ok(GroupEvent::Records(_)) if self.phase.is_closing() => {}
             Ok(GroupEvent::Records(records)) => self.take(records),
             Err(error) if error.is_transient() => {
+                self.metrics.failed("next");
                 tracing::warn!(%error, "log not readable; trying again");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -195,11 +215,18 @@ impl Consumer {
     }
 
     fn take(&mut self, records: Vec<Record>) {
-        let mut taken = Vec::with_capacity(records.len());
+        let mut taken: Vec<Taken> = Vec::with_capacity(records.len());
         for record in records {
             let size = record.size_bytes();
             if let Some(epoch) = self.ledger.take(&record.at, record.offset, size) {
                 taken.push(Taken { record, epoch });
+            }
+        }
+        self.metrics.records.inc_by(taken.len() as u64);
+        for batch in taken.chunk_by(|a, b| a.record.at == b.record.at) {
+            if let (Some(first), Some(last)) = (batch.first(), batch.last()) {
+                let Record { at, append_time, .. } = &first.record;
+                self.ages.took(at, last.record.offset, *append_time);
             }
         }
         if !taken.is_empty() {
@@ -225,8 +252,14 @@ impl Consumer {
         match self.group.commit(&plan).await {
             Ok(()) => self.ledger.confirm_committed(&plan),
             // The group will say Revoked or Lost; until then nothing is committed.
-            Err(LogError::NotOwner(what)) => tracing::warn!(%what, "commit refused: not ours"),
-            Err(error) if error.is_transient() => tracing::warn!(%error, "commit failed"),
+            Err(LogError::NotOwner(what)) => {
+                self.metrics.failed("commit");
+                tracing::warn!(%what, "commit refused: not ours");
+            }
+            Err(error) if error.is_transient() => {
+                self.metrics.failed("commit");
+                tracing::warn!(%error, "commit failed");
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -266,8 +299,28 @@ impl Consumer {
     fn forget(&mut self, tps: Vec<TopicPartition>) {
         for tp in &tps {
             self.ledger.forget(tp);
+            self.ages.forget(tp);
+            self.metrics.forget(tp);
         }
         self.tell(Work::Forgotten(tps));
+    }
+
+    fn show(&self) {
+        let Self { ledger, metrics, .. } = self;
+        metrics.open_records.set(ledger.open_records() as i64);
+        metrics.open_bytes.set(ledger.open_bytes() as i64);
+        metrics.paused.set(i64::from(self.paused));
+    }
+
+    /// Where the partitions stand, for who asks how far we are behind.
+    fn show_positions(&mut self) {
+        for tp in self.ledger.assigned() {
+            if let Some(offset) = self.ledger.done_below(&tp) {
+                self.ages.done_below(&tp, offset);
+            }
+            let (committed, oldest_open) = (self.ledger.committed(&tp), self.ages.oldest(&tp));
+            self.metrics.stands(&tp, Position { committed, oldest_open });
+        }
     }
 
     /// A processor that has gone away is noticed on its `done` channel.

@@ -104,6 +104,16 @@ impl Ledger {
         }
     }
 
+    /// Everything of the partition below this offset is done; none until something is.
+    pub fn done_below(&self, tp: &TopicPartition) -> Option<u64> {
+        self.partitions.get(tp)?.done_below
+    }
+
+    /// What the log has confirmed of the partition.
+    pub fn committed(&self, tp: &TopicPartition) -> Option<u64> {
+        self.partitions.get(tp)?.committed
+    }
+
     /// Whether nothing of the partition is open.
     pub fn is_drained(&self, tp: &TopicPartition) -> bool {
         self.partitions.get(tp).is_none_or(|p| p.open.is_empty())

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod ledger;
 pub mod local;
 pub mod memory;
+pub mod metered;
 pub mod port;
 pub mod registry;
 pub mod topics;

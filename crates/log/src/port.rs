@@ -132,6 +132,23 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Every value of [`LogError::kind`].
+    pub const KINDS: [&'static str; 7] =
+        ["unavailable", "too_large", "unknown_topic", "not_owner", "locked", "config", "corrupt"];
+
+    /// One word for a metric.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::TooLarge { .. } => "too_large",
+            Self::UnknownTopic(_) => "unknown_topic",
+            Self::NotOwner(_) => "not_owner",
+            Self::Locked(_) => "locked",
+            Self::Config(_) => "config",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+
     /// Whether trying again can help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))

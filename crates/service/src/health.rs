@@ -40,16 +40,22 @@ impl Readiness {
     }
 }
 
+/// What a service says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    pub readiness: Readiness,
+}
+
 /// The two routes.
-pub fn routes(readiness: Readiness) -> Router {
+pub fn routes(health: Health) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .with_state(readiness)
+        .with_state(health)
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<serde_json::Value>) {
-    let (code, reason) = match readiness.get() {
+async fn readyz(State(health): State<Health>) -> (StatusCode, Json<serde_json::Value>) {
+    let (code, reason) = match health.readiness.get() {
         Phase::Ready => (StatusCode::OK, "ready"),
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Phase::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "leaving: drain in progress"),

@@ -11,6 +11,7 @@ use crate::Shutdown;
 use axum::{Router, extract::ConnectInfo};
 use connection::OpenRequests;
 use heliograph_domain::{Violation, Violations};
+use heliograph_metrics::{Counter, Gauge, Held, Register};
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
@@ -103,6 +104,32 @@ impl HttpLimits {
     }
 }
 
+/// What is counted of a listener.
+#[derive(Debug, Clone, Default)]
+pub struct HttpMetrics {
+    accepted: Counter,
+    open: Gauge,
+    open_max: Gauge,
+    accept_errors: Counter,
+}
+
+impl HttpMetrics {
+    pub fn register(of: &mut Register<'_>) -> Self {
+        Self {
+            accepted: of.counter("connections_accepted", "Connections that were accepted"),
+            open: of.gauge("connections", "Open connections"),
+            open_max: of.gauge(
+                "connections_max",
+                "Most connections that may be open; further ones wait in the kernel",
+            ),
+            accept_errors: of.counter(
+                "accept_errors",
+                "Failures to accept a connection, mostly for want of file descriptors",
+            ),
+        }
+    }
+}
+
 /// Binds a listener; port 0 takes a free one.
 ///
 /// # Errors
@@ -122,7 +149,14 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves `router` until `shutdown`, then lets open requests finish within the drain time.
 /// The peer's address is in the extension `axum::extract::ConnectInfo<SocketAddr>`.
-pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    metrics: HttpMetrics,
+    shutdown: Shutdown,
+) {
+    metrics.open_max.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
     crate::runtime::warn_of_descriptors(limits.connections_max);
     let builder = builder(&limits);
     // Layered once: a layer of each connection would copy every route for it.
@@ -138,6 +172,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
         let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                metrics.accept_errors.inc();
                 // Out of descriptors, mostly. Waiting keeps this loop from spinning on it.
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,6 +180,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
             }
         };
         let _ = stream.set_nodelay(true);
+        metrics.accepted.inc();
+        let open = Held::one(&metrics.open);
         let requests = OpenRequests::default();
         let (routes, counted) = (routes.clone(), requests.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -160,7 +197,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
             if let Err(error) = connection::drive(connection, &requests, until).await {
                 tracing::debug!(%error, %peer, "connection ended");
             }
-            drop(place);
+            drop((open, place));
         });
     }
     drop(listener);
@@ -224,7 +261,13 @@ mod tests {
             }),
         );
         let shutdown = Shutdown::new();
-        let server = tokio::spawn(serve(listener, router, HttpLimits::default(), shutdown.clone()));
+        let server = tokio::spawn(serve(
+            listener,
+            router,
+            HttpLimits::default(),
+            HttpMetrics::default(),
+            shutdown.clone(),
+        ));
         let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         drop(entered.acquire().await.unwrap());
@@ -250,7 +293,8 @@ mod tests {
         let limits = HttpLimits { drain_timeout: Duration::from_millis(20), ..Default::default() };
         let shutdown = Shutdown::new();
         let router = Router::new().route("/", get(endless));
-        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let server =
+            tokio::spawn(serve(listener, router, limits, HttpMetrics::default(), shutdown.clone()));
         let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         drop(entered.acquire().await.unwrap());
@@ -310,7 +354,8 @@ mod tests {
         };
         let router = Router::new().route("/", get(slow));
         let shutdown = Shutdown::new();
-        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let server =
+            tokio::spawn(serve(listener, router, limits, HttpMetrics::default(), shutdown.clone()));
         let mut busy = tokio::net::TcpStream::connect(addr).await.unwrap();
         busy.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         // Nothing; the beginning of HTTP/2; HTTP/2 without a request.
@@ -338,7 +383,13 @@ mod tests {
         let limits =
             HttpLimits { header_read_timeout: Duration::from_millis(50), ..Default::default() };
         let shutdown = Shutdown::new();
-        let server = tokio::spawn(serve(listener, Router::new(), limits, shutdown.clone()));
+        let server = tokio::spawn(serve(
+            listener,
+            Router::new(),
+            limits,
+            HttpMetrics::default(),
+            shutdown.clone(),
+        ));
         let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
         let mut rest = Vec::new();

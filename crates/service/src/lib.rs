@@ -1,5 +1,5 @@
-//! What is the same for every service: configuration, start-up and shutdown, health, tracing,
-//! HTTP serving, retries.
+//! What is the same for every service: configuration, start-up and shutdown, health, metrics,
+//! tracing, HTTP serving, retries.
 //!
 //! Invariant: nothing here knows what a service does. A service is an `App` with
 //! `build(config, …)` and `run(shutdown)`; this crate is what its `main` and `app` lean on.
@@ -7,6 +7,7 @@
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod ops;
 pub mod retry;
 pub mod runtime;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use crate::{
     config::GatewayConfig,
     door::Door,
     grpc, http,
+    metrics::{Metrics, PlaceMetrics},
     pipeline::{Gateway, RecordBytesMax, now},
     rate::SiteRate,
     self_upload::{self, SelfUpload},
@@ -21,7 +22,7 @@ use heliograph_domain::{Timestamp, event_id::hex};
 use heliograph_log::{Log, TopicPartition, registry::Projection, topics};
 use heliograph_service::{
     Shutdown,
-    health::Readiness,
+    health::Health,
     http::{HttpLimits, bind, serve},
 };
 use std::{
@@ -44,6 +45,7 @@ pub struct App {
     ticker: Ticker,
     self_upload: SelfUpload,
     limits: HttpLimits,
+    health: Health,
     /// Stops the registry's follower when the app is gone.
     background: Shutdown,
 }
@@ -54,7 +56,12 @@ impl App {
     ///
     /// # Errors
     /// When the configuration makes no sense, or the log or the address cannot be used.
-    pub async fn build(config: GatewayConfig, log: Arc<dyn Log>) -> anyhow::Result<Self> {
+    pub async fn build(
+        config: GatewayConfig,
+        log: Arc<dyn Log>,
+        health: Health,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         config.validate()?;
         topics::check(&*log).await.context("gateway: the log's topics")?;
         let count = log.partitions(topic::UPLOADS).await?;
@@ -78,6 +85,7 @@ impl App {
             interval: config.tick_interval,
             timeout: config.self_upload_timeout,
             ok: self_upload_ok.clone(),
+            shown: metrics.self_upload_ok.clone(),
         })?;
         let door = Arc::new(Door::new(count));
         let ticker = Ticker {
@@ -87,6 +95,7 @@ impl App {
             partitions: ticks(&config.instance, started, &partitions),
             interval: config.tick_interval,
             leave_timeout: config.leave_timeout,
+            metrics: metrics.ticks.clone(),
         };
         let gateway = Arc::new(Gateway {
             log,
@@ -94,7 +103,8 @@ impl App {
             partitions,
             door,
             itself,
-            capacity: capacity(&config),
+            capacity: capacity(&config, metrics.places.clone()),
+            metrics,
             site_rate: SiteRate::new(
                 at_least_one(config.site_uploads_per_second),
                 at_least_one(config.site_uploads_burst),
@@ -115,7 +125,7 @@ impl App {
             append_timeout: config.append_timeout,
         });
         let limits = config.http;
-        Ok(Self { listener, addr, gateway, ticker, self_upload, limits, background })
+        Ok(Self { listener, addr, gateway, ticker, self_upload, limits, health, background })
     }
 
     /// Where uploads are taken.
@@ -129,14 +139,16 @@ impl App {
     /// When the routes cannot be put together: a bug. What fails later is answered with 503 and
     /// said in ticks.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { listener, addr, gateway, ticker, self_upload, limits, background } = self;
+        let Self { listener, addr, gateway, ticker, self_upload, limits, health, background } =
+            self;
         let _background = background.drop_guard();
-        let readiness = Readiness::default();
-        let (reporter, health) = tonic_health::server::health_reporter();
-        let router = http::routes(gateway.clone(), readiness.clone(), health)?;
+        let readiness = health.readiness.clone();
+        let (reporter, grpc_health) = tonic_health::server::health_reporter();
+        let router = http::routes(gateway.clone(), health, grpc_health)?;
+        let http_metrics = gateway.metrics.http.clone();
         let (leave, stop) = (Shutdown::new(), shutdown.clone());
         let uploads = async {
-            serve(listener, router, limits, shutdown.clone()).await;
+            serve(listener, router, limits, http_metrics, shutdown.clone()).await;
             leave.cancel();
         };
         let phases = async {
@@ -167,7 +179,7 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-fn capacity(config: &GatewayConfig) -> Capacity {
+fn capacity(config: &GatewayConfig, metrics: PlaceMetrics) -> Capacity {
     let all = Amount {
         uploads: config.in_flight_max,
         bytes: config.in_flight_bytes_max,
@@ -178,7 +190,7 @@ fn capacity(config: &GatewayConfig) -> Capacity {
         bytes: config.site_in_flight_bytes_max,
         streams: config.site_streams_max,
     };
-    Capacity::new(all, of_site)
+    Capacity::new(all, of_site, metrics)
 }
 
 /// The configuration was checked: none is 0.

@@ -4,6 +4,7 @@
 //! each of them, so that one site leaves places to the others whatever it does. A site that holds
 //! nothing costs no memory. Nobody waits here. What it is not: it knows no answer and no rate.
 
+use crate::metrics::PlaceMetrics;
 use heliograph_domain::SiteId;
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -53,12 +54,13 @@ pub struct StreamPlace {
 }
 
 impl Capacity {
-    pub fn new(all: Amount, of_site: Amount) -> Self {
+    pub fn new(all: Amount, of_site: Amount, metrics: PlaceMetrics) -> Self {
+        metrics.most(all);
         Self {
             uploads: Arc::new(Semaphore::new(all.uploads)),
             bytes: Arc::new(Semaphore::new(all.bytes)),
             streams: Arc::new(Semaphore::new(all.streams)),
-            shares: Arc::new(Shares { max: of_site, held: Mutex::default() }),
+            shares: Arc::new(Shares { max: of_site, held: Mutex::default(), metrics }),
         }
     }
 
@@ -85,6 +87,7 @@ impl Capacity {
         if let Some(site) = site {
             self.shares.take(site, of)?;
         }
+        self.shares.metrics.add(of);
         Ok(Share { shares: self.shares.clone(), site: site.cloned(), held: of })
     }
 }
@@ -125,6 +128,7 @@ impl Place {
 struct Shares {
     max: Amount,
     held: Mutex<HashMap<SiteId, Amount>>,
+    metrics: PlaceMetrics,
 }
 
 /// A part of a site's share; given back when dropped.
@@ -175,11 +179,13 @@ impl Share {
         if let Some(site) = &self.site {
             self.shares.take(site, Amount { bytes, ..Amount::default() })?;
         }
+        self.shares.metrics.add(Amount { bytes, ..Amount::default() });
         self.held.bytes += bytes;
         Ok(())
     }
 
     fn shrink(&mut self, bytes: usize) {
+        self.shares.metrics.remove(Amount { bytes, ..Amount::default() });
         self.held.bytes = self.held.bytes.saturating_sub(bytes);
         if let Some(site) = &self.site {
             self.shares.give_back(site, Amount { bytes, ..Amount::default() });
@@ -189,6 +195,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.shares.metrics.remove(self.held);
         if let Some(site) = &self.site {
             self.shares.give_back(site, self.held);
         }
@@ -201,13 +208,24 @@ mod tests {
 
     const MOST: Amount = Amount { uploads: usize::MAX, bytes: usize::MAX, streams: usize::MAX };
 
+    fn metrics() -> PlaceMetrics {
+        PlaceMetrics::default()
+    }
+
+    /// What the metrics say is held: uploads, bytes, streams.
+    fn shown(capacity: &Capacity) -> [i64; 3] {
+        let PlaceMetrics { uploads, bytes, streams, .. } = &capacity.shares.metrics;
+        [uploads.get(), bytes.get(), streams.get()]
+    }
+
     fn site(name: &str) -> SiteId {
         SiteId::parse(name).unwrap()
     }
 
     #[test]
     fn places_are_limited_by_number_and_by_bytes_and_come_back() {
-        let capacity = Capacity::new(Amount { uploads: 2, bytes: 100, streams: 1 }, MOST);
+        let capacity =
+            Capacity::new(Amount { uploads: 2, bytes: 100, streams: 1 }, MOST, metrics());
         let site = site("a");
         let admit = |bytes| capacity.admit(Some(&site), bytes);
         let first = admit(60).unwrap();
@@ -220,6 +238,7 @@ mod tests {
         assert_eq!(second.grow_to(40), Ok(()));
         assert_eq!(admit(61).err(), Some(Full::All), "what it grew by is taken");
         second.shrink_to(10);
+        assert_eq!(shown(&capacity), [1, 10, 0]);
         assert!(admit(90).is_ok(), "what was not needed is free again");
         drop(second);
         assert!(admit(100).is_ok());
@@ -229,7 +248,7 @@ mod tests {
     #[test]
     fn a_site_has_its_share_and_leaves_the_rest_to_others() {
         let all = Amount { uploads: 10, bytes: 1_000, streams: 10 };
-        let capacity = Capacity::new(all, Amount { uploads: 2, bytes: 100, streams: 1 });
+        let capacity = Capacity::new(all, Amount { uploads: 2, bytes: 100, streams: 1 }, metrics());
         let (a, b) = (site("a"), site("b"));
         let mut first = capacity.admit(Some(&a), 60).unwrap();
         assert_eq!(capacity.admit(Some(&a), 41).err(), Some(Full::Share), "over its bytes");
@@ -243,19 +262,22 @@ mod tests {
         drop(second);
         first.shrink_to(10);
         assert_eq!(first.grow_to(100), Ok(()), "what came back can be taken again");
+        assert_eq!(shown(&capacity), [1, 100, 1]);
         drop((first, stream));
+        assert_eq!(shown(&capacity), [0, 0, 0]);
         assert_eq!(capacity.shares.held().len(), 0, "who holds nothing is not remembered");
     }
 
     #[test]
     fn what_all_hold_is_given_back_to_the_share_when_there_is_no_place() {
         let all = Amount { uploads: 1, bytes: 100, streams: 0 };
-        let capacity = Capacity::new(all, Amount { uploads: 5, bytes: 200, streams: 5 });
+        let capacity = Capacity::new(all, Amount { uploads: 5, bytes: 200, streams: 5 }, metrics());
         let a = site("a");
         assert_eq!(capacity.admit(Some(&a), 101).err(), Some(Full::All));
         assert_eq!(capacity.admit_stream(Some(&a)).err(), Some(Full::All));
         let mut place = capacity.admit(Some(&a), 1).unwrap();
         assert_eq!(place.grow_to(150), Err(Full::All));
+        assert_eq!(shown(&capacity), [1, 1, 0]);
         drop(place);
         assert_eq!(capacity.shares.held().len(), 0);
         assert!(capacity.admit(Some(&a), 100).is_ok());

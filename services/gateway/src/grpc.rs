@@ -14,8 +14,9 @@ mod arriving;
 mod raw;
 
 use crate::{
-    accept::Sender,
+    accept::{Answer, Sender},
     capacity::StreamPlace,
+    metrics::Protocol,
     pipeline::Gateway,
     problem::Problem,
     receive::{bearer, too_large},
@@ -54,7 +55,7 @@ struct Call {
 
 /// `Upload`.
 pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let call = Call::begin(gateway, &request);
+    let call = Call::begin(gateway.clone(), &request);
     let call = call.and_then(|call| Ok((call.gateway.admit(&call.sender, 0)?, call)));
     match call {
         Ok((place, call)) => {
@@ -66,21 +67,27 @@ pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
                 .await
                 .map(axum::body::Body::new)
         }
-        Err(problem) => problem.status().into_http(),
+        Err(problem) => refuse(&gateway, Protocol::Grpc, &problem),
     }
 }
 
 /// `UploadStream`.
 pub async fn upload_stream(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let call = Call::begin(gateway, &request);
+    let call = Call::begin(gateway.clone(), &request);
     let call = call.and_then(|call| Ok((call.gateway.take_stream(&call.sender)?, call)));
     match call {
         Ok((place, call)) => {
             let mut grpc = grpc::<v1::UploadStreamResponse>(&call.gateway);
             grpc.streaming(Many(Some((call, place))), request).await.map(axum::body::Body::new)
         }
-        Err(problem) => problem.status().into_http(),
+        Err(problem) => refuse(&gateway, Protocol::GrpcStream, &problem),
     }
+}
+
+/// Nothing of the call was read.
+fn refuse(gateway: &Gateway, protocol: Protocol, problem: &Problem) -> Response {
+    gateway.metrics.begin(protocol).end(Err(problem));
+    problem.status().into_http()
 }
 
 fn grpc<T: prost::Message + Send + Sync + 'static>(gateway: &Gateway) -> Grpc<Raw<T>> {
@@ -99,31 +106,52 @@ impl Call {
     async fn one(
         &self,
         arriving: &Arriving,
-        mut messages: Streaming<Bytes>,
+        messages: Streaming<Bytes>,
     ) -> Result<v1::UploadResponse, Status> {
+        let counting = self.gateway.metrics.begin(Protocol::Grpc);
+        let outcome = match self.take_one(arriving, messages).await {
+            Ok(answer) => Ok(answer),
+            Err(Unread::Refused(problem)) => Err(problem),
+            Err(Unread::NoMessage(status)) => return Err(status),
+        };
+        counting.end(outcome.as_ref());
+        outcome.map(Into::into).map_err(|problem| problem.status())
+    }
+
+    async fn take_one(
+        &self,
+        arriving: &Arriving,
+        mut messages: Streaming<Bytes>,
+    ) -> Result<Answer, Unread> {
         let Self { gateway, sender, .. } = self;
         let message = tokio::time::timeout(gateway.body_read_timeout, messages.message())
             .await
-            .map_err(|_| Problem::SlowBody.status())?
+            .map_err(|_| Problem::SlowBody)?
             .map_err(|status| match arriving.problem() {
-                Some(problem) => problem.status(),
+                Some(problem) => Unread::Refused(problem),
                 None => unread(gateway, status),
             })?;
         let (Some(message), Some(mut place)) = (message, arriving.take_place()) else {
-            return Err(Status::invalid_argument("no upload came"));
+            return Err(Unread::NoMessage(Status::invalid_argument("no upload came")));
         };
         drop(messages);
         place.shrink_to(message.len());
-        let taken = gateway.take(&mut place, sender, Format::Protobuf, &message).await;
-        taken.map(Into::into).map_err(|problem| problem.status())
+        Ok(gateway.take(&mut place, sender, Format::Protobuf, &message).await?)
     }
 
     /// One upload of a stream; the sender is looked up anew, since tokens can be revoked.
     async fn of_stream(&self, message: Bytes) -> Result<v1::UploadResponse, Problem> {
+        let counting = self.gateway.metrics.begin(Protocol::GrpcStream);
+        let outcome = self.take_of_stream(message).await;
+        counting.end(outcome.as_ref());
+        outcome.map(Into::into)
+    }
+
+    async fn take_of_stream(&self, message: Bytes) -> Result<Answer, Problem> {
         let sender = self.gateway.sender(&self.token)?;
         let mut place = self.gateway.admit(&sender, message.len())?;
         let upload = protobuf::upload_of_stream(message).map_err(Problem::malformed)?;
-        self.gateway.take(&mut place, &sender, Format::Protobuf, &upload).await.map(Into::into)
+        self.gateway.take(&mut place, &sender, Format::Protobuf, &upload).await
     }
 
     /// The next result, or how the stream ends.
@@ -139,7 +167,7 @@ impl Call {
         let message = match message {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return None,
-            Ok(Err(status)) => return Some(Err(unread(gateway, status))),
+            Ok(Err(status)) => return Some(Err(unread(gateway, status).status())),
             Err(_) => {
                 let idle = format!("no upload came for {:?}", gateway.stream_idle_timeout);
                 return Some(Err(Status::deadline_exceeded(idle)));
@@ -153,13 +181,35 @@ impl Call {
     }
 }
 
-/// A message that tonic gave up: too large, or no gRPC message at all.
-fn unread(gateway: &Gateway, status: Status) -> Status {
+/// Why there is no answer to a message.
+enum Unread {
+    Refused(Problem),
+    /// It broke off, or is no gRPC message.
+    NoMessage(Status),
+}
+
+impl Unread {
+    fn status(self) -> Status {
+        match self {
+            Self::Refused(problem) => problem.status(),
+            Self::NoMessage(status) => status,
+        }
+    }
+}
+
+impl From<Problem> for Unread {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// A message that tonic gave up.
+fn unread(gateway: &Gateway, status: Status) -> Unread {
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => {
-            too_large(None, gateway.decompressed_bytes_max).status()
+            Unread::Refused(too_large(None, gateway.decompressed_bytes_max))
         }
-        _ => status,
+        _ => Unread::NoMessage(status),
     }
 }
 

@@ -19,11 +19,11 @@ use axum::{
 };
 use heliograph_contract::v1;
 use heliograph_formats::Format;
-use heliograph_service::health::{self, Readiness};
+use heliograph_service::health::{self, Health};
 use prost::Message;
 use std::sync::Arc;
 use tonic::{Status, service::Routes};
-use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::health_server::{Health as GrpcHealth, HealthServer};
 
 /// The largest question about health or reflection, which anybody may ask: names.
 const ASIDE_BYTES_MAX: usize = 4 * 1024;
@@ -34,10 +34,10 @@ pub const UPLOADS_PATH: &str = "/v1/uploads";
 ///
 /// # Errors
 /// When our own descriptors cannot be read: a bug.
-pub fn routes<H: Health>(
+pub fn routes<H: GrpcHealth>(
     gateway: Arc<Gateway>,
-    readiness: Readiness,
-    health: HealthServer<H>,
+    health: Health,
+    grpc_health: HealthServer<H>,
 ) -> Result<Router, tonic_reflection::server::Error> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -46,7 +46,7 @@ pub fn routes<H: Health>(
             .with_service_name(grpc::SERVICE)
             .with_service_name("grpc.health.v1.Health")
     };
-    let aside = Routes::new(health.max_decoding_message_size(ASIDE_BYTES_MAX))
+    let aside = Routes::new(grpc_health.max_decoding_message_size(ASIDE_BYTES_MAX))
         .add_service(reflection().build_v1()?.max_decoding_message_size(ASIDE_BYTES_MAX))
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(ASIDE_BYTES_MAX))
         .into_axum_router()
@@ -56,8 +56,8 @@ pub fn routes<H: Health>(
         .route(grpc::UPLOAD_PATH, post(grpc::upload))
         .route(grpc::UPLOAD_STREAM_PATH, post(grpc::upload_stream))
         .with_state(gateway.clone())
-        .merge(influx::routes(gateway, readiness.clone()))
-        .merge(health::routes(readiness))
+        .merge(influx::routes(gateway, health.readiness.clone()))
+        .merge(health::routes(health))
         .merge(aside)
         .fallback(nothing_here);
     Ok(router)

@@ -11,7 +11,9 @@ mod answer;
 mod auth;
 
 use self::answer::Version;
-use crate::{accept::Answer, pipeline::Gateway, problem::Problem, receive::receive};
+use crate::{
+    accept::Answer, metrics::Protocol, pipeline::Gateway, problem::Problem, receive::receive,
+};
 use axum::{
     Router,
     body::Body,
@@ -47,7 +49,10 @@ async fn write(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    match take(&gateway, &parts, body).await {
+    let counting = gateway.metrics.begin(Protocol::Influxdb);
+    let outcome = take(&gateway, &parts, body).await;
+    counting.end(outcome.as_ref());
+    match outcome {
         Ok(answer) => answer::taken(&answer),
         Err(problem) => answer::refused(problem, version),
     }

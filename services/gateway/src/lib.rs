@@ -8,6 +8,7 @@
 //! sends, what becomes of what `heliograph_formats` read) → `pipeline` (all of it in one view).
 //! `capacity` and `rate` are what all sites and each may have at once and in time.
 //! `problem` is what is answered instead; `influx` is InfluxDB's API, with answers of its own.
+//! `metrics` is what operators see.
 //! `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the door was.
 
 mod accept;
@@ -17,6 +18,7 @@ mod door;
 mod grpc;
 mod http;
 mod influx;
+mod metrics;
 mod pipeline;
 mod problem;
 mod rate;
@@ -27,3 +29,4 @@ mod ticks;
 
 pub use app::App;
 pub use heliograph_config::{GatewayConfig, gateway as config};
+pub use metrics::Metrics;

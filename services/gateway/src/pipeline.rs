@@ -10,6 +10,7 @@ use crate::{
     accept::{self, Answer, Itself, Sender, Taken},
     capacity::{Capacity, Full, Place, StreamPlace},
     door::{Door, Entering},
+    metrics::{Counting, Metrics, Protocol},
     problem::Problem,
     rate::SiteRate,
     receive,
@@ -41,6 +42,7 @@ pub struct Gateway {
     pub door: Arc<Door>,
     pub itself: Itself,
     pub capacity: Capacity,
+    pub metrics: Metrics,
     pub site_rate: SiteRate,
     pub stream_idle_timeout: Duration,
     /// Cancelled when the gateway begins to leave: streams end.
@@ -70,8 +72,20 @@ pub struct RecordBytesMax {
 /// # Errors
 /// [`Problem`]: what is answered instead of a 2xx.
 pub async fn upload(gateway: &Gateway, request: Request) -> Result<(Format, Answer), Problem> {
+    let mut counting = gateway.metrics.begin(Protocol::Http);
+    let outcome = take(gateway, request, &mut counting).await;
+    counting.end(outcome.as_ref().map(|(_, answer)| answer));
+    outcome
+}
+
+async fn take(
+    gateway: &Gateway,
+    request: Request,
+    counting: &mut Counting<'_>,
+) -> Result<(Format, Answer), Problem> {
     let (parts, body) = request.into_parts();
     let sender = gateway.sender(receive::bearer(&parts.headers)?)?;
+    counting.from(&sender);
     let format = receive::format(&parts.headers)?;
     let (mut place, body) = receive::receive(gateway, &sender, &parts.headers, body).await?;
     Ok((format, gateway.take(&mut place, &sender, format, &body).await?))

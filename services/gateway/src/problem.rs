@@ -106,6 +106,27 @@ impl Problem {
         }
     }
 
+    /// Every value of [`Problem::kind`].
+    pub const KINDS: [&'static str; 12] = [
+        "malformed-upload",
+        "too-large",
+        "unsupported-media",
+        "no-token",
+        "wrong-token",
+        "api-token",
+        "another-site",
+        "slow-body",
+        "not-found",
+        "too-many-uploads",
+        "too-many-at-once",
+        "unavailable",
+    ];
+
+    /// The last part of the problem's type; also its name in metrics.
+    pub const fn kind(&self) -> &'static str {
+        self.names().0
+    }
+
     pub fn detail(&self) -> String {
         match self {
             Self::Malformed(all) => {
@@ -258,6 +279,8 @@ mod tests {
             let (status, headers, body) = shown(problem).await;
             assert_eq!(status, want, "{name}");
             assert_eq!(body["status"], want, "{name}");
+            let kind = body["type"].as_str().unwrap().rsplit(':').next().unwrap();
+            assert!(Problem::KINDS.contains(&kind), "{name}: {kind} is in no list");
             for one in ["www-authenticate", "retry-after"] {
                 let has = headers.iter().any(|(n, _)| n == one);
                 assert_eq!(has, header == Some(one), "{name}: {one}");

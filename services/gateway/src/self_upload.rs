@@ -6,6 +6,7 @@
 
 use crate::http::UPLOADS_PATH;
 use heliograph_domain::SiteId;
+use heliograph_metrics::Gauge;
 use heliograph_service::Shutdown;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,6 +26,7 @@ pub struct SelfUpload {
     incarnation_ms: i64,
     interval: Duration,
     ok: Arc<AtomicBool>,
+    shown: Gauge,
 }
 
 /// What a [`SelfUpload`] is made of.
@@ -38,6 +40,8 @@ pub struct Parts {
     pub timeout: Duration,
     /// Where it says whether the last one went through.
     pub ok: Arc<AtomicBool>,
+    /// The same for operators.
+    pub shown: Gauge,
 }
 
 impl SelfUpload {
@@ -51,8 +55,8 @@ impl SelfUpload {
             .timeout(parts.timeout)
             .build()?;
         let url = format!("http://{}{UPLOADS_PATH}", reachable(parts.addr));
-        let Parts { token, site, incarnation_ms, interval, ok, .. } = parts;
-        Ok(Self { client, url, token, site, incarnation_ms, interval, ok })
+        let Parts { token, site, incarnation_ms, interval, ok, shown, .. } = parts;
+        Ok(Self { client, url, token, site, incarnation_ms, interval, ok, shown })
     }
 
     /// Uploads until `shutdown`. The last outcome then stands: that the listener closes on
@@ -72,6 +76,7 @@ impl SelfUpload {
                 outcome = self.upload(count) => outcome,
             };
             let was_ok = self.ok.swap(outcome.is_ok(), Relaxed);
+            self.shown.set(outcome.is_ok().into());
             match outcome {
                 Err(why) if was_ok || count == 1 => tracing::warn!(why, "own upload failed"),
                 Ok(()) if !was_ok && count > 1 => tracing::info!("own upload goes through again"),

@@ -6,6 +6,7 @@
 
 use crate::{
     door::Door,
+    metrics::TickMetrics,
     ticks::{Counts, PartitionTicks},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -29,6 +30,7 @@ pub struct Ticker {
     pub partitions: Vec<(TopicPartition, PartitionTicks)>,
     pub interval: Duration,
     pub leave_timeout: Duration,
+    pub metrics: TickMetrics,
 }
 
 /// Appends that are not answered yet, with the position of their partition.
@@ -82,8 +84,14 @@ impl Ticker {
     fn settle(&mut self, at: usize, result: &Result<Appended, LogError>) {
         let Some((_, ticks)) = self.partitions.get_mut(at) else { return };
         match result {
-            Ok(_) => ticks.acknowledged(),
-            Err(_) => ticks.failed(),
+            Ok(_) => {
+                self.metrics.appended.inc();
+                ticks.acknowledged();
+            }
+            Err(_) => {
+                self.metrics.failed.inc();
+                ticks.failed();
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use heliograph_contract::{
     topic,
     v1::{self, upload_service_client::UploadServiceClient},
 };
-use heliograph_gateway::App;
 use reqwest::{Response, StatusCode};
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -220,7 +219,7 @@ async fn a_log_with_other_partitions_is_refused_at_start() {
     let mut topics = heliograph_log::topics::declared().unwrap();
     topics[0].partitions = 5;
     heliograph_log::Log::ensure_topics(&*log, &topics).await.unwrap();
-    let Err(error) = App::build(config(), log).await else { panic!("it was taken") };
+    let Err(error) = build(config(), log).await else { panic!("it was taken") };
     let text = format!("{error:#}");
     assert!(text.contains("got 5 partitions, want the declared 12"), "{text}");
 }
@@ -229,6 +228,6 @@ async fn a_log_with_other_partitions_is_refused_at_start() {
 async fn a_configuration_that_makes_no_sense_is_refused_at_start() {
     let mut limits = config();
     limits.readings_max = 0;
-    let Err(error) = App::build(limits, log().await).await else { panic!("it was taken") };
+    let Err(error) = build(limits, log().await).await else { panic!("it was taken") };
     assert!(error.is::<heliograph_service::config::ConfigError>(), "{error:#}");
 }

@@ -123,7 +123,8 @@ impl Access {
         let config = QueryConfig { listen: any, ..QueryConfig::default() };
         let log: Arc<dyn Log> = installation.log.clone();
         let store = installation.store.clone();
-        let query = Query::build(config, store.clone(), log).await?;
+        let (health, metrics) = Default::default();
+        let query = Query::build(config, store.clone(), log, health, metrics).await?;
         let url = format!("http://{}", query.addr());
         let token = installation.operator_token.clone();
         let shutdown = Shutdown::new();

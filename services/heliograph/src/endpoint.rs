@@ -20,6 +20,9 @@ pub struct Endpoint {
     pub gateway: String,
     pub query: String,
     pub clickhouse: String,
+    /// Metrics and health; files of earlier versions have none.
+    #[serde(default)]
+    pub ops: String,
     /// API token of role operator, made at the first start.
     pub operator_token: String,
     /// The process that wrote this.
@@ -78,6 +81,7 @@ mod tests {
         let endpoint = Endpoint {
             gateway: "http://127.0.0.1:1".into(),
             query: "http://127.0.0.1:2".into(),
+            ops: String::new(),
             clickhouse: "http://127.0.0.1:3".into(),
             operator_token: "secret".into(),
             pid: 7,

@@ -6,11 +6,11 @@
 use crate::{endpoint::Endpoint, installation::Installation};
 use anyhow::Context;
 use clap::Args;
-use heliograph_config::{Config, ConfigArgs, Reader};
+use heliograph_config::{Config, ConfigArgs, QueryConfig, Reader};
 use heliograph_gateway::App as Gateway;
-use heliograph_log::Log;
+use heliograph_log::metered::{LogMetrics, metered};
 use heliograph_query::App as Query;
-use heliograph_service::{Shutdown, retry::Backoff};
+use heliograph_service::{Shutdown, health::Health, ops::Ops, retry::Backoff};
 use heliograph_writer::App as Writer;
 use serde::Serialize;
 use std::{
@@ -19,7 +19,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
@@ -36,8 +35,8 @@ pub struct UpArgs {
     /// Where log, store and endpoint.json lie
     #[arg(long, value_name = "DIR", default_value = "data", env = "HELIOGRAPH_DATA_DIR")]
     data_dir: PathBuf,
-    /// Gateway on this port of 127.0.0.1, query on the next, ClickHouse's HTTP on the one after;
-    /// 0 takes free ports
+    /// Gateway on this port of 127.0.0.1, query on the next, then ClickHouse's HTTP, then metrics
+    /// and health; 0 takes free ports
     #[arg(long, value_name = "PORT", default_value_t = 7070)]
     port_base: u16,
     #[command(flatten)]
@@ -50,11 +49,14 @@ pub struct UpArgs {
 /// When the directory is in use, a port is taken, or the gateway fails.
 pub async fn run(args: UpArgs, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
     let Some(mut config) = args.config.load(Reader::Up)? else { return Ok(ExitCode::SUCCESS) };
-    let [gateway, query, clickhouse] = ports(args.port_base)?;
+    let [gateway, query, clickhouse, ops] = ports(args.port_base)?;
     config.gateway.listen = gateway;
     config.query.listen = query;
     let installation = Installation::open(&args.data_dir, clickhouse).await.map_err(advise)?;
-    let outcome = serve(&args, config, &installation, shutdown).await;
+    let outcome = match Ops::bind(ops).await {
+        Ok(ops) => serve(&args, config, &installation, ops, shutdown).await,
+        Err(error) => Err(error),
+    };
     installation.close().await?;
     outcome.map(|()| ExitCode::SUCCESS).map_err(advise)
 }
@@ -74,26 +76,43 @@ fn advise(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-fn ports(base: u16) -> anyhow::Result<[SocketAddr; 3]> {
+fn ports(base: u16) -> anyhow::Result<[SocketAddr; 4]> {
     let port = |i: u16| match base {
         0 => Ok(0),
-        base => base.checked_add(i).context("--port-base: want a base with two more above it"),
+        base => base.checked_add(i).context("--port-base: want a base with three more above it"),
     };
     let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Ok([addr(port(0)?), addr(port(1)?), addr(port(2)?)])
+    Ok([addr(port(0)?), addr(port(1)?), addr(port(2)?), addr(port(3)?)])
 }
 
 async fn serve(
     args: &UpArgs,
     config: Config,
     installation: &Installation,
+    mut ops: Ops,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let log: Arc<dyn Log> = installation.log.clone();
     let store = installation.store.clone();
-    let gateway = Gateway::build(config.gateway.clone(), log.clone()).await.context("gateway")?;
-    let query =
-        Query::build(config.query.clone(), store.clone(), log.clone()).await.context("query")?;
+    // One process, one answer: the gateway is what must be ready.
+    let health = Health::default();
+    let gateway_metrics = heliograph_gateway::Metrics::register(ops.registry());
+    let writer_metrics = heliograph_writer::Metrics::register(ops.registry());
+    let query_metrics = heliograph_query::Metrics::register(ops.registry());
+    let log = metered(installation.log.clone(), LogMetrics::register(ops.registry()));
+    let ops_addr = ops.addr()?;
+    ops.serve(health.clone());
+    let gateway = Gateway::build(config.gateway.clone(), log.clone(), health, gateway_metrics)
+        .await
+        .context("gateway")?;
+    let start_query = {
+        let log = log.clone();
+        let store = store.clone();
+        move |config: QueryConfig| {
+            let (store, log, metrics) = (store.clone(), log.clone(), query_metrics.clone());
+            async move { Query::build(config, store, log, Health::default(), metrics).await }
+        }
+    };
+    let query = start_query(config.query.clone()).await.context("query")?;
     let mut query_config = config.query.clone();
     // Started again after a fault it must be found where it was.
     query_config.listen = query.addr();
@@ -101,6 +120,7 @@ async fn serve(
         gateway: format!("http://{}", gateway.addr()),
         query: format!("http://{}", query.addr()),
         clickhouse: store.url.clone(),
+        ops: format!("http://{ops_addr}"),
         operator_token: installation.operator_token.clone(),
         pid: std::process::id(),
     };
@@ -112,17 +132,21 @@ async fn serve(
         let (config, store, log) = (config.writer.clone(), store.clone(), log.clone());
         move |shutdown| {
             let (config, store, log) = (config.clone(), store.clone(), log.clone());
-            async move { Writer::build(config, &store, log).await?.run(shutdown).await }
+            let metrics = writer_metrics.clone();
+            async move {
+                let health = Health::default();
+                Writer::build(config, &store, log, health, metrics).await?.run(shutdown).await
+            }
         }
     }));
     let first = std::sync::Mutex::new(Some(query));
     let querying = tokio::spawn(supervise("query", behind.clone(), move |shutdown| {
         let first = first.lock().ok().and_then(|mut app| app.take());
-        let (config, store, log) = (query_config.clone(), store.clone(), log.clone());
+        let again = start_query(query_config.clone());
         async move {
             let app = match first {
                 Some(app) => app,
-                None => Query::build(config, store, log).await?,
+                None => again.await?,
             };
             app.run(shutdown).await
         }
@@ -170,11 +194,12 @@ struct Ready<'a> {
     gateway: &'a str,
     query: &'a str,
     clickhouse: &'a str,
+    ops: &'a str,
 }
 
 /// The same for the person at the terminal, and what to do next.
 fn welcome(endpoint: &Endpoint, data_dir: &Path) -> String {
-    let Endpoint { gateway, query, clickhouse, .. } = endpoint;
+    let Endpoint { gateway, query, clickhouse, ops, .. } = endpoint;
     let there = match data_dir.to_str() {
         Some("data") => String::new(),
         _ => format!(" --data-dir {}", data_dir.display()),
@@ -184,6 +209,7 @@ fn welcome(endpoint: &Endpoint, data_dir: &Path) -> String {
          \x20 uploads     {gateway}/v1/uploads\n\
          \x20 gRPC        {query}\n\
          \x20 ClickHouse  {clickhouse}\n\
+         \x20 metrics     {ops}/metrics\n\
          Next, in another terminal:\n\
          \x20 heliograph site add roof-7 --tenant acme --zone Asia/Tokyo{there}\n\
          \x20 heliograph sites{there}\n"
@@ -191,11 +217,11 @@ fn welcome(endpoint: &Endpoint, data_dir: &Path) -> String {
 }
 
 fn announce(endpoint: &Endpoint, data_dir: &Path) -> anyhow::Result<()> {
-    let Endpoint { gateway, query, clickhouse, .. } = endpoint;
+    let Endpoint { gateway, query, clickhouse, ops, .. } = endpoint;
     let mut stdout = std::io::stdout().lock();
     let text = match stdout.is_terminal() {
         true => welcome(endpoint, data_dir),
-        false => serde_json::to_string(&Ready { event: "ready", gateway, query, clickhouse })?,
+        false => serde_json::to_string(&Ready { event: "ready", gateway, query, clickhouse, ops })?,
     };
     writeln!(stdout, "{text}")?;
     stdout.flush()?;

@@ -1,6 +1,14 @@
 //! Puts the service together and runs it.
 
-use crate::{admin::Admin, config::QueryConfig, edge, edge::Edge, store::Reader, viewer::Viewer};
+use crate::{
+    admin::Admin,
+    config::QueryConfig,
+    edge,
+    edge::Edge,
+    metrics::{Metrics, Places},
+    store::Reader,
+    viewer::Viewer,
+};
 use axum::{Router, middleware};
 use heliograph_contract::v1::{
     self, admin_service_server::AdminServiceServer, query_service_server::QueryServiceServer,
@@ -8,7 +16,7 @@ use heliograph_contract::v1::{
 use heliograph_log::{Log, registry::Projection};
 use heliograph_service::{
     Shutdown,
-    health::{self, Readiness},
+    health::{self, Health},
     http,
 };
 use heliograph_store::StoreConfig;
@@ -29,7 +37,8 @@ pub struct App {
     listener: TcpListener,
     addr: SocketAddr,
     router: Router,
-    readiness: Readiness,
+    health: Health,
+    metrics: Metrics,
     reporter: HealthReporter,
     config: QueryConfig,
     /// Cancelled when the service begins to leave: log streams end.
@@ -48,6 +57,8 @@ impl App {
         config: QueryConfig,
         store: StoreConfig,
         log: Arc<dyn Log>,
+        health: Health,
+        metrics: Metrics,
     ) -> anyhow::Result<Self> {
         config.validate()?;
         let listener = http::bind(config.listen).await?;
@@ -55,10 +66,9 @@ impl App {
         let following = Shutdown::new();
         let registry = Projection::load(log.clone(), following.clone()).await?;
         let leaving = Shutdown::new();
-        let readiness = Readiness::default();
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let viewer = Viewer {
-            reader: Reader::connect(&store, &config),
+            reader: Reader::connect(&store, &config, metrics.clone()),
             registry: registry.clone(),
             config: config.clone(),
         };
@@ -69,7 +79,11 @@ impl App {
             admin_calls: Arc::new(Semaphore::new(config.concurrency_max)),
             streams: Arc::new(Semaphore::new(config.log_streams_max)),
             deadline_max: config.deadline_max,
+            metrics: metrics.clone(),
         };
+        metrics.most(Places::Viewers, config.concurrency_max);
+        metrics.most(Places::Operators, config.concurrency_max);
+        metrics.most(Places::LogStreams, config.log_streams_max);
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
@@ -83,14 +97,15 @@ impl App {
             .add_service(reflection().build_v1()?.max_decoding_message_size(ASIDE_BYTES_MAX))
             .add_service(reflection().build_v1alpha()?.max_decoding_message_size(ASIDE_BYTES_MAX))
             .into_axum_router()
-            .merge(health::routes(readiness.clone()))
+            .merge(health::routes(health.clone()))
             .layer(middleware::from_fn_with_state(Arc::new(edge), edge::guard));
         let _following = following.drop_guard();
         Ok(Self {
             listener,
             addr,
             router,
-            readiness,
+            health,
+            metrics,
             reporter,
             config,
             leaving,
@@ -115,15 +130,16 @@ impl App {
     /// None of its own; calls tell their callers.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         report(&self.reporter, true).await;
-        self.readiness.ready();
+        self.health.readiness.ready();
         tracing::info!(addr = %self.addr, "query service ready");
         let leave = async {
             shutdown.cancelled().await;
-            self.readiness.leaving();
+            self.health.readiness.leaving();
             self.leaving.cancel();
             report(&self.reporter, false).await;
         };
-        let serve = http::serve(self.listener, self.router, self.config.http, shutdown.clone());
+        let (limits, metrics) = (self.config.http, self.metrics.http);
+        let serve = http::serve(self.listener, self.router, limits, metrics, shutdown.clone());
         tokio::join!(leave, serve);
         Ok(())
     }

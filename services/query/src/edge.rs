@@ -3,7 +3,13 @@
 //! In this order: the method's row in the table, the token, a place, the deadline. What is over a
 //! limit is refused at once and waits for nothing.
 
-use crate::{access::authenticate, deadline::Deadline, error::internal};
+use crate::{
+    access::authenticate,
+    count::Call,
+    deadline::Deadline,
+    error::internal,
+    metrics::{Metrics, Places, method},
+};
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
@@ -16,6 +22,7 @@ use heliograph_contract::{
 };
 use heliograph_domain::registry::Role;
 use heliograph_log::registry::Projection;
+use heliograph_metrics::Held;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -31,12 +38,13 @@ pub struct Edge {
     pub admin_calls: Arc<Semaphore>,
     pub streams: Arc<Semaphore>,
     pub deadline_max: Duration,
+    pub metrics: Metrics,
 }
 
 /// A stream's place: the handler keeps it for as long as it streams.
 #[derive(Debug, Clone)]
 pub struct Place {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _held: Arc<(OwnedSemaphorePermit, Held)>,
 }
 
 /// The middleware around all routes.
@@ -44,10 +52,15 @@ pub async fn guard(State(edge): State<Arc<Edge>>, request: Request, next: Next) 
     if let Some(refusal) = no_grpc(&request) {
         return refusal;
     }
-    match pass(&edge, request, next).await {
+    if access(request.uri().path()) == Some(Access::Open) {
+        return next.run(request).await;
+    }
+    let call = Call::begin(edge.metrics.clone(), method(request.uri().path()));
+    let response = match pass(&edge, request, next).await {
         Ok(response) => response,
         Err(status) => status.into_http(),
-    }
+    };
+    call.watch(response)
 }
 
 /// What is no gRPC gets a status of HTTP: a gRPC error is a 200, which a logger would believe.
@@ -62,10 +75,9 @@ fn no_grpc(request: &Request) -> Option<Response> {
 async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response, Status> {
     let path = request.uri().path();
     let (role, lane) = match access(path) {
-        Some(Access::Open) => return Ok(next.run(request).await),
         Some(Access::AtLeast(role, lane)) => (role, lane),
         // Loggers upload at the gateway.
-        Some(Access::UploadToken(_)) | None => {
+        Some(Access::UploadToken(_) | Access::Open) | None => {
             return Err(Status::new(Code::Unimplemented, "there is no such method"));
         }
     };
@@ -79,7 +91,7 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
     let held = match lane {
         Lane::Unary => Some(permit),
         Lane::Stream => {
-            extensions.insert(Place { _permit: Arc::new(permit) });
+            extensions.insert(Place { _held: Arc::new(permit) });
             None
         }
     };
@@ -101,13 +113,27 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
     }
 }
 
-fn take_place(edge: &Edge, lane: Lane, is_admin: bool) -> Result<OwnedSemaphorePermit, Status> {
-    let (places, what) = match lane {
-        Lane::Unary if is_admin => {
-            (&edge.admin_calls, "all places for operators' calls are taken; try again later")
+fn take_place(
+    edge: &Edge,
+    lane: Lane,
+    is_admin: bool,
+) -> Result<(OwnedSemaphorePermit, Held), Status> {
+    let (places, of, what) = match lane {
+        Lane::Unary if is_admin => (
+            &edge.admin_calls,
+            Places::Operators,
+            "all places for operators' calls are taken; try again later",
+        ),
+        Lane::Unary => {
+            (&edge.calls, Places::Viewers, "all places for calls are taken; try again later")
         }
-        Lane::Unary => (&edge.calls, "all places for calls are taken; try again later"),
-        Lane::Stream => (&edge.streams, "all places for log streams are taken; try again later"),
+        Lane::Stream => (
+            &edge.streams,
+            Places::LogStreams,
+            "all places for log streams are taken; try again later",
+        ),
     };
-    places.clone().try_acquire_owned().map_err(|_| ErrorClass::ResourceExhausted.status(what))
+    let permit = places.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| ErrorClass::ResourceExhausted.status(what))?;
+    Ok((permit, Held::one(&edge.metrics.open(of))))
 }

@@ -15,9 +15,11 @@ mod access;
 mod admin;
 mod app;
 mod completeness;
+mod count;
 mod deadline;
 mod edge;
 mod error;
+mod metrics;
 mod page;
 mod points;
 mod read_log;
@@ -33,3 +35,4 @@ mod window;
 
 pub use app::App;
 pub use heliograph_config::{QueryConfig, query as config};
+pub use metrics::Metrics;

@@ -3,9 +3,12 @@
 use anyhow::Context;
 use clap::Parser;
 use heliograph_config::{ConfigArgs, Reader};
-use heliograph_log::open;
-use heliograph_query::App;
-use heliograph_service::{runtime, telemetry};
+use heliograph_log::{
+    metered::{LogMetrics, metered},
+    open,
+};
+use heliograph_query::{App, Metrics};
+use heliograph_service::{health::Health, ops::Ops, runtime, telemetry};
 use std::process::ExitCode;
 
 /// The query of heliograph as a process of its own, on Kafka.
@@ -21,8 +24,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     runtime::run(|shutdown| async move {
         let Some(config) = cli.config.load(Reader::Query)? else { return Ok(ExitCode::SUCCESS) };
-        let log = open(config.log).await.context("log")?;
-        App::build(config.query, config.store, log).await?.run(shutdown).await?;
+        let (mut ops, health) = (Ops::bind(config.query.ops.listen).await?, Health::default());
+        let metrics = Metrics::register(ops.registry());
+        let log_metrics = LogMetrics::register(ops.registry());
+        ops.serve(health.clone());
+        let log = metered(open(config.log).await.context("log")?, log_metrics);
+        App::build(config.query, config.store, log, health, metrics).await?.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

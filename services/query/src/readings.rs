@@ -79,7 +79,7 @@ impl Readings<'_> {
     async fn read(&self, statement: Statement, window: Option<&Window>) -> Result<Tried, Status> {
         let mut blocks = self.reader.blocks(statement, self.deadline)?;
         let mut points = Points::default();
-        while let Some(block) = blocks.next().await.map_err(|e| crate::error::store_status(&e))? {
+        while let Some(block) = blocks.next().await? {
             match window {
                 None => points.take_raw(&block)?,
                 Some(window) => points.take_buckets(&block, |at| window.start_of(at))?,

@@ -3,6 +3,7 @@
 use crate::{
     config::{GROUP, WriterConfig},
     insert::{self, Inserter},
+    metrics::Metrics,
     pipeline::Assembler,
     rollup::roller::{Recompute, Roller},
     tables::Tables,
@@ -10,7 +11,7 @@ use crate::{
 use anyhow::Context;
 use heliograph_contract::topic;
 use heliograph_log::{GroupSpec, Log, consumer::Consumer, registry::Projection, topics};
-use heliograph_service::Shutdown;
+use heliograph_service::{Shutdown, health::Health};
 use heliograph_store::{StoreConfig, connect};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -23,6 +24,7 @@ pub struct App {
     config: WriterConfig,
     log: Arc<dyn Log>,
     inserter: Inserter,
+    health: Health,
 }
 
 impl App {
@@ -32,11 +34,13 @@ impl App {
         config: WriterConfig,
         store: &StoreConfig,
         log: Arc<dyn Log>,
+        health: Health,
+        metrics: Metrics,
     ) -> anyhow::Result<Self> {
         config.validate()?;
         topics::check(&*log).await?;
-        let inserter = Inserter::new(connect(store), Tables::live(), &config);
-        Ok(Self { config, log, inserter })
+        let inserter = Inserter::new(connect(store), Tables::live(), &config, metrics);
+        Ok(Self { config, log, inserter, health })
     }
 
     /// Writes until `shutdown`, then finishes the open block, commits and leaves the group.
@@ -44,11 +48,13 @@ impl App {
     /// # Errors
     /// When the log or ClickHouse refuse in a way that waiting cannot mend.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { config, log, inserter } = self;
+        let Self { config, log, inserter, health } = self;
+        let metrics = inserter.metrics.clone();
         let following = shutdown.child_token();
         let registry = Projection::load(log.clone(), following.clone()).await?;
         let group = log.subscribe(group_spec(&config)).await?;
-        let (consumer, side) = Consumer::new(group, config.consumer.clone());
+        let (consumer, side) =
+            Consumer::new(group, config.consumer.clone(), metrics.consumer.clone());
         // One block is inserted while the next is assembled; there is never a third.
         let (blocks, blocks_receiver) = mpsc::channel(1);
         let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
@@ -56,13 +62,23 @@ impl App {
         let recompute = Recompute { inserter: inserter.clone(), registry };
         let roller = Roller::new(recompute, log.clone(), &config);
         let done = side.done.clone();
-        let assembler = Assembler { config, log: log.clone(), blocks, ownership };
+        let assembler =
+            Assembler { config, log: log.clone(), blocks, ownership, metrics: metrics.clone() };
 
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(assembler.run(side));
+        tokio::spawn(metrics.consumer.watch(log.clone(), following.clone()));
         tasks.spawn(insert::run(inserter, log, blocks_receiver, done, marks));
         tasks.spawn(roller.run(marks_receiver, ownership_receiver));
         let mut consuming = tokio::spawn(consumer.run(shutdown.clone()));
+        health.readiness.ready();
+        tokio::spawn({
+            let (readiness, shutdown) = (health.readiness, shutdown.clone());
+            async move {
+                shutdown.cancelled().await;
+                readiness.leaving();
+            }
+        });
         let outcome = tokio::select! {
             outcome = &mut consuming => outcome.context("consumer")?.context("consumer"),
             // A part of the pipeline that ends before the consumer has failed.

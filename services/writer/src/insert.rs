@@ -7,6 +7,7 @@
 
 use crate::{
     config::WriterConfig,
+    metrics::{Metrics, REASON_BAD_BLOCK},
     rollup::DirtyMark,
     rows::{Origin, Rows, column},
     tables::{DIRTY_BUCKETS, Tables},
@@ -20,11 +21,11 @@ use heliograph_store::{
     blocks::{Block, BlockBuilder, Seconds},
     insert_block,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
-
-/// What ClickHouse refused a record's rows for, as a dead letter's stable word.
-const REASON_BAD_BLOCK: &str = "refused_by_store";
 
 /// Puts blocks into one set of tables.
 #[derive(Clone)]
@@ -33,15 +34,17 @@ pub struct Inserter {
     pub tables: Tables,
     pub timeout: Duration,
     pub retry_delay_max: Duration,
+    pub metrics: Metrics,
 }
 
 impl Inserter {
-    pub fn new(client: Client, tables: Tables, config: &WriterConfig) -> Self {
+    pub fn new(client: Client, tables: Tables, config: &WriterConfig, metrics: Metrics) -> Self {
         Self {
             client,
             tables,
             timeout: config.insert_timeout,
             retry_delay_max: config.retry_delay_max,
+            metrics,
         }
     }
 
@@ -52,15 +55,20 @@ impl Inserter {
     pub async fn insert(&self, table: &str, block: &Block) -> Result<(), Refused> {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.retry_delay_max);
         loop {
+            let started = Instant::now();
             let insert = insert_block(&self.client, table, block);
             let error = match tokio::time::timeout(self.timeout, insert).await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => {
+                    self.metrics.inserted(table, block.num_rows(), started);
+                    return Ok(());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => StoreError {
                     what: format!("insert {} rows into {table}", block.num_rows()),
                     source: clickhouse::error::Error::TimedOut,
                 },
             };
+            self.metrics.insert_failed(table, error.class());
             match error.class() {
                 StoreErrorClass::BadBlock => return Err(Refused::BadBlock(error)),
                 StoreErrorClass::Stop => return Err(Refused::Stop(error)),
@@ -101,7 +109,11 @@ pub async fn run(
                     if dirty.send(marks).await.is_err() {
                         bail!("the rollups have stopped");
                     }
-                    for origin in rows.into_origins() {
+                    let origins = rows.into_origins();
+                    if let Some(newest) = origins.iter().map(|o| o.record.append_time).max() {
+                        inserter.metrics.stored(newest);
+                    }
+                    for origin in origins {
                         drop(done.send(origin.done));
                     }
                 }
@@ -119,6 +131,7 @@ pub async fn run(
                         }
                         for origin in single.into_origins() {
                             bury(&*log, &origin, &error, inserter.retry_delay_max).await?;
+                            inserter.metrics.dead_letter(REASON_BAD_BLOCK);
                             drop(done.send(origin.done));
                         }
                     }

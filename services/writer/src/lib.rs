@@ -12,6 +12,7 @@
 
 pub mod app;
 pub mod insert;
+pub mod metrics;
 pub mod pipeline;
 pub mod rebuild;
 pub mod rollup;
@@ -20,3 +21,4 @@ pub mod tables;
 
 pub use app::App;
 pub use heliograph_config::{WriterConfig, writer as config};
+pub use metrics::Metrics;

@@ -9,6 +9,7 @@
 use crate::{
     config::WriterConfig,
     insert::append_dead_letter,
+    metrics::{Metrics, REASON_UNDECODABLE},
     rollup::roller::Ownership,
     rows::{Outcome, Rows, decode},
 };
@@ -21,15 +22,13 @@ use heliograph_log::{
 use std::sync::Arc;
 use tokio::{sync::mpsc, time::Instant};
 
-/// What a record could not be decoded for, as a dead letter's stable word.
-const REASON_UNDECODABLE: &str = "undecodable";
-
 /// Cuts the stream of records into blocks.
 pub struct Assembler {
     pub config: WriterConfig,
     pub log: Arc<dyn Log>,
     pub blocks: mpsc::Sender<Rows>,
     pub ownership: mpsc::UnboundedSender<Ownership>,
+    pub metrics: Metrics,
 }
 
 impl Assembler {
@@ -88,6 +87,7 @@ impl Assembler {
                 tracing::error!(at = %record.at, offset = record.offset, %error, "dead letter");
                 let letter = dead_letter::of_record(&record, REASON_UNDECODABLE, error.to_string());
                 append_dead_letter(&*self.log, &letter, self.config.retry_delay_max).await?;
+                self.metrics.dead_letter(REASON_UNDECODABLE);
                 drop(side.done.send(done));
             }
         }

@@ -12,6 +12,7 @@
 use crate::{
     config::WriterConfig,
     insert::{Inserter, Refused},
+    metrics::Metrics,
     rollup::{roller::Recompute, sql},
     rows::{Outcome, Rows, SiteBucket, decode},
     tables::Tables,
@@ -84,13 +85,13 @@ impl Rebuild {
         let ranges = self.ranges().await?;
         self.copy_older(&live, &shadow, &ranges).await?;
 
-        let into_shadow = Inserter::new(self.client.clone(), shadow.clone(), &self.config);
+        let into_shadow = self.inserter(shadow.clone());
         let mut progress = Progress::default();
         let mut next: BTreeMap<u32, u64> = ranges.iter().map(|(p, r)| (*p, r.first)).collect();
         self.replay_all(&into_shadow, &mut next, &mut progress).await?;
         self.swap(&live, &shadow).await?;
 
-        let into_live = Inserter::new(self.client.clone(), live.clone(), &self.config);
+        let into_live = self.inserter(live.clone());
         let ends = self.ranges().await?.into_iter().map(|(p, r)| (p, r.end)).collect();
         self.replay(&into_live, &mut next, &ends, &mut progress).await?;
         let after = self.checksums(&live).await?;
@@ -99,6 +100,11 @@ impl Rebuild {
         }
         let Progress { records, rows, passed_over } = progress;
         Ok(Report { records, rows, passed_over, tables: pair(&live, before, after) })
+    }
+
+    /// Counts nothing: what operators watch is the writer.
+    fn inserter(&self, tables: Tables) -> Inserter {
+        Inserter::new(self.client.clone(), tables, &self.config, Metrics::default())
     }
 
     async fn ranges(&self) -> anyhow::Result<BTreeMap<u32, OffsetRange>> {

@@ -111,7 +111,13 @@ async fn start_on(log: Arc<MemoryLog>, mood: Mood) -> Rig {
         .layer(DefaultBodyLimit::disable())
         .with_state(script.clone());
     let shutdown = Shutdown::new();
-    tokio::spawn(serve(listener, router, HttpLimits::default(), shutdown.clone()));
+    tokio::spawn(serve(
+        listener,
+        router,
+        HttpLimits::default(),
+        Default::default(),
+        shutdown.clone(),
+    ));
 
     let config = WriterConfig {
         block_interval: Duration::from_millis(20),
@@ -127,7 +133,9 @@ async fn start_on(log: Arc<MemoryLog>, mood: Mood) -> Rig {
         ..WriterConfig::default()
     };
     let store = StoreConfig { url, ..StoreConfig::default() };
-    let app = App::build(config, &store, log.clone()).await.unwrap();
+    let app = App::build(config, &store, log.clone(), Default::default(), Default::default())
+        .await
+        .unwrap();
     let writer = tokio::spawn(app.run(shutdown.clone()));
     Rig { log, script, shutdown, writer }
 }

@@ -28,6 +28,10 @@ impl Scripted {
     }
 }
 
+fn metrics() -> ConsumerMetrics {
+    ConsumerMetrics::register(&mut heliograph_metrics::Registry::default(), "g")
+}
+
 #[async_trait]
 impl GroupConsumer for Scripted {
     async fn next(&mut self) -> Result<GroupEvent, LogError> {
@@ -72,7 +76,7 @@ fn start(config: ConsumerConfig) -> Rig {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (changed, watch) = tokio::sync::watch::channel(());
     let group = Scripted { events: receiver, seen: seen.clone(), changed };
-    let (consumer, side) = Consumer::new(Box::new(group), config);
+    let (consumer, side) = Consumer::new(Box::new(group), config, metrics());
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(consumer.run(shutdown.clone()));
     Rig { events, seen, changed: watch, side, shutdown, running }

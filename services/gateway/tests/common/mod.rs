@@ -15,12 +15,12 @@ use heliograph_domain::{
     registry::{Entry, Site},
     upload::Upload,
 };
-use heliograph_gateway::{App, GatewayConfig};
+use heliograph_gateway::{App, GatewayConfig, Metrics};
 use heliograph_log::{
     Appended, GroupConsumer, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange, Record,
     TopicPartition, memory::MemoryLog, topics,
 };
-use heliograph_service::Shutdown;
+use heliograph_service::{Shutdown, health::Health};
 use prost::Message;
 use reqwest::{RequestBuilder, Response};
 use std::{
@@ -180,12 +180,16 @@ pub async fn put_site(log: &FaultyLog, site: &str) {
     log.append(NewRecord::event(to, registry::encode(&entry))).await.unwrap();
 }
 
+pub async fn build(config: GatewayConfig, log: Arc<dyn Log>) -> anyhow::Result<App> {
+    App::build(config, log, Health::default(), Metrics::default()).await
+}
+
 pub async fn start(config: GatewayConfig) -> Running {
     start_on(log().await, config).await
 }
 
 pub async fn start_on(log: Arc<FaultyLog>, config: GatewayConfig) -> Running {
-    let app = App::build(config, log.clone()).await.unwrap();
+    let app = build(config, log.clone()).await.unwrap();
     let (addr, shutdown) = (app.addr(), Shutdown::new());
     let task = tokio::spawn(app.run(shutdown.clone()));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -83,7 +83,13 @@ async fn client(fake: &Fake, token: &str) -> (Client, tokio_util::sync::DropGuar
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Routes::new(QueryServiceServer::new(fake.clone())).into_axum_router();
     let shutdown = Shutdown::new();
-    tokio::spawn(serve(listener, router, HttpLimits::default(), shutdown.clone()));
+    tokio::spawn(serve(
+        listener,
+        router,
+        HttpLimits::default(),
+        Default::default(),
+        shutdown.clone(),
+    ));
     let args = AccessArgs {
         data_dir: "unused".into(),
         query: Some(url),

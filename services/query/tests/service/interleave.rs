@@ -51,7 +51,13 @@ async fn proxied(store: &StoreConfig) -> (StoreConfig, mpsc::UnboundedReceiver<A
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(forward).with_state(proxy);
-    tokio::spawn(serve(listener, router, HttpLimits::default(), Default::default()));
+    tokio::spawn(serve(
+        listener,
+        router,
+        HttpLimits::default(),
+        Default::default(),
+        Default::default(),
+    ));
     (StoreConfig { url, ..store.clone() }, arriving)
 }
 

@@ -1,13 +1,13 @@
 //! `AdminService`: sites, tenants and tokens are added, changed, listed and taken away.
 
-use crate::support::{Admin, OPERATOR, Stage, site, violated};
+use crate::support::{Admin, OPERATOR, Stage, build, site, violated};
 use heliograph_contract::{
     topic,
     v1::{self, PutMode, Role},
 };
 use heliograph_domain::event_id::token_hash;
 use heliograph_log::{LogRead, TopicPartition, registry::Projection};
-use heliograph_query::{App, QueryConfig};
+use heliograph_query::QueryConfig;
 use heliograph_service::Shutdown;
 use tonic::{Code, Status};
 
@@ -292,7 +292,7 @@ async fn what_one_service_changes_another_on_the_same_log_follows() {
     let viewer = stage.viewer_of("t1").await;
     // A second service, as another process would be: it knows the log alone.
     let config = QueryConfig { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
-    let app = App::build(config, Default::default(), stage.log.clone()).await.unwrap();
+    let app = build(config, Default::default(), stage.log.clone()).await;
     let (followed, addr, shutdown) = (app.registry(), app.addr(), Shutdown::new());
     let running = tokio::spawn(app.run(shutdown.clone()));
     let second =

@@ -13,8 +13,8 @@ use heliograph_domain::{
     registry::{ApiToken, Entry, Role, Tenant},
 };
 use heliograph_log::{Log, NewRecord, TopicPartition, memory::MemoryLog, topics};
-use heliograph_query::{App, QueryConfig};
-use heliograph_service::Shutdown;
+use heliograph_query::{App, Metrics, QueryConfig};
+use heliograph_service::{Shutdown, health::Health};
 use heliograph_store::{EmbeddedConfig, EmbeddedStore, StoreConfig, connect, migrate};
 use std::{
     fs,
@@ -127,7 +127,7 @@ impl Stage {
         register(&*log, &Entry::ApiToken(token)).await;
 
         let config = QueryConfig { listen: ([127, 0, 0, 1], 0).into(), ..config };
-        let app = App::build(config, store.clone(), log.clone()).await.unwrap();
+        let app = build(config, store.clone(), log.clone()).await;
         let (addr, shutdown) = (app.addr(), Shutdown::new());
         let running = tokio::spawn(app.run(shutdown.clone()));
         Self { addr, log, store: connect(&store), shutdown, running }
@@ -195,4 +195,8 @@ pub fn violated(status: &Status) -> Vec<String> {
     use tonic_types::StatusExt;
     let details = status.get_details_bad_request();
     details.into_iter().flat_map(|d| d.field_violations).map(|v| v.field).collect()
+}
+
+pub async fn build(config: QueryConfig, store: StoreConfig, log: Arc<dyn Log>) -> App {
+    App::build(config, store, log, Health::default(), Metrics::default()).await.unwrap()
 }

@@ -72,7 +72,10 @@ impl Roller {
         let mut backoff = Backoff::new(Duration::from_millis(100), delay_max);
         let mut next_round = Instant::now();
         let mut open = true;
+        let metrics = self.recompute.inserter.metrics.clone();
+        metrics.dirty_max.set(i64::try_from(self.dirty_max).unwrap_or(i64::MAX));
         while open || !self.dirty.is_empty() {
+            metrics.dirty.set(i64::try_from(self.dirty.len()).unwrap_or(i64::MAX));
             let has_work = !self.dirty.is_empty() || !self.unread.is_empty();
             tokio::select! {
                 change = ownership.recv(), if open => match change {
@@ -88,10 +91,12 @@ impl Roller {
                     let started = Instant::now();
                     let delay = match self.round().await {
                         Ok(()) => {
+                            metrics.rollup.observe(started.elapsed().as_secs_f64());
                             backoff.reset();
                             self.interval
                         }
                         Err(Trouble::Passing(error)) => {
+                            metrics.rollup_errors.inc();
                             tracing::warn!(%error, "rollups wait for ClickHouse");
                             backoff.next_delay().max(self.interval)
                         }
