@@ -7,6 +7,7 @@
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod meant;
 pub mod ops;
 pub mod retry;
 pub mod runtime;

@@ -1,10 +1,8 @@
 //! Which keys there are: what nobody knows is named, with what was probably meant.
 
 use super::{HIDDEN, dotted, leaves, shown, source::Given};
+use crate::meant::nearest;
 use toml::{Table, Value};
-
-/// A name this much like a known one was meant to be it (Jaro-Winkler, 1 is equal).
-const LIKENESS_MIN: f64 = 0.85;
 
 /// Takes out of `given` what the template does not have, with a mistake for each.
 pub(super) fn check(given: &mut Given, template: &Table, is_secret: &dyn Fn(&str) -> bool) {
@@ -69,9 +67,7 @@ impl Walk<'_> {
 /// What was meant, or what there is.
 fn meant(key: &str, name: &str, siblings: &Table, template: &Table) -> String {
     let parent = key.strip_suffix(name).unwrap_or_default();
-    let likeness = |known: &String| strsim::jaro_winkler(known, &name.to_ascii_lowercase());
-    let nearest = siblings.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    if let Some(near) = nearest.filter(|near| likeness(near) >= LIKENESS_MIN) {
+    if let Some(near) = nearest(name, siblings.keys().map(String::as_str)) {
         return format!("a known one: did you mean {parent}{near}?");
     }
     let elsewhere = leaves(template).into_iter().map(|(key, _)| key);
