@@ -1,10 +1,12 @@
 //! Which column of a CSV file is which series.
 //!
-//! Without instructions a header is taken as a metric's name, in its usual spelling: `INV1 AC Power
-//! [kW]` is `ac_power` in kW of device `inv1`. What cannot be told so is kept under its own name; the
-//! command shows what it took each column for before anything is sent.
+//! A column that `--column` names is what it says; any other is what its header says without a
+//! doubt, or is kept under its own name. Invariants: no two columns are one series; each column
+//! knows how it came to its name, so that the command can show that before anything is sent.
 
+use super::header::{Meaning, Series, meaning, own_name};
 use heliograph_domain::{DeviceId, MetricName, Violation, unit};
+use heliograph_service::meant::nearest;
 
 /// One column: its series.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,35 +17,91 @@ pub struct Column {
     pub device: DeviceId,
     pub metric: MetricName,
     pub unit: Option<String>,
+    pub how: How,
 }
 
-/// The columns to upload: those that `wanted` names, or all but the one with the times.
+/// How a column came to its name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum How {
+    /// `--column` says so.
+    Named,
+    /// Its header says so.
+    Header,
+    /// Its header says so, and its values tell the unit.
+    ByValues,
+    /// Its header says nothing for sure; what `--column` could say of it.
+    OwnName(Option<String>),
+}
+
+/// What the arguments say about columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Of columns that name none.
+    pub device: &'a DeviceId,
+    /// `HEADER=DEVICE/METRIC[UNIT]`
+    pub named: &'a [String],
+    /// Headers of columns to leave out.
+    pub skipped: &'a [String],
+    /// Leave out what is not named.
+    pub only_named: bool,
+}
+
+/// The columns to upload, in the order of the file.
 ///
 /// # Errors
-/// A [`Violation`] when `wanted` names no column or has no sound form, or a header makes no name.
+/// A [`Violation`] when an argument names no column or has no sound form, a header makes no name,
+/// or two columns are one series.
 pub fn columns(
     headers: &[String],
     time_at: usize,
-    device: &DeviceId,
-    wanted: &[String],
+    wanted: &Wanted<'_>,
 ) -> Result<Vec<Column>, Violation> {
-    if !wanted.is_empty() {
-        return wanted.iter().map(|w| named(w, headers, device)).collect();
+    let mut columns = Vec::new();
+    for text in wanted.named {
+        let column = named(text, headers, wanted.device)?;
+        if columns.iter().any(|c: &Column| c.at == column.at) {
+            let want = "each column named once";
+            return Err(Violation::new("--column", format_args!("{text:?}"), want));
+        }
+        columns.push(column);
     }
-    let others = headers.iter().enumerate().filter(|(at, _)| *at != time_at);
-    others.map(|(at, header)| guessed(at, header, device)).collect()
+    let skipped = wanted.skipped.iter().map(|header| position("--skip", header, headers));
+    let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+    if wanted.only_named && columns.is_empty() {
+        return Err(Violation::new("--only", "no --column", "the columns to take by --column"));
+    }
+    for (at, header) in headers.iter().enumerate().filter(|_| !wanted.only_named) {
+        let is_done = at == time_at || skipped.contains(&at) || columns.iter().any(|c| c.at == at);
+        if !is_done {
+            columns.push(guessed(at, header, wanted.device)?);
+        }
+    }
+    columns.retain(|column| !skipped.contains(&column.at));
+    columns.sort_by_key(|column| column.at);
+    each_its_own(&columns)?;
+    Ok(columns)
+}
+
+fn position(argument: &str, header: &str, headers: &[String]) -> Result<usize, Violation> {
+    headers.iter().position(|h| h == header).ok_or_else(|| no_column(argument, header, headers))
+}
+
+/// Says which column was meant, or which there are.
+pub fn no_column(argument: &str, header: &str, headers: &[String]) -> Violation {
+    let want = match nearest(header, headers.iter().map(String::as_str)) {
+        Some(near) => format!("a column of the file: did you mean {near:?}?"),
+        None => format!("a column of the file: {}", headers.join(", ")),
+    };
+    Violation::new(argument, format_args!("{header:?}"), want)
 }
 
 /// `HEADER=DEVICE/METRIC[UNIT]`; device and unit may be left out.
-fn named(wanted: &str, headers: &[String], device: &DeviceId) -> Result<Column, Violation> {
-    let got = || format!("{wanted:?}");
+fn named(text: &str, headers: &[String], device: &DeviceId) -> Result<Column, Violation> {
+    let got = || format!("{text:?}");
     let form = "HEADER=DEVICE/METRIC[UNIT], such as 'AC Power=inv1/ac_power[kW]'";
-    let wrong = || Violation::new("column", got(), form);
-    let (header, series) = wanted.rsplit_once('=').ok_or_else(wrong)?;
-    let at = headers.iter().position(|h| h == header).ok_or_else(|| {
-        let want = format!("a column of the file: {}", headers.join(", "));
-        Violation::new("column", format_args!("{header:?}"), want)
-    })?;
+    let wrong = || Violation::new("--column", got(), form);
+    let (header, series) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let at = position("--column", header, headers)?;
     let (name, unit) = match series.strip_suffix(']').and_then(|s| s.split_once('[')) {
         Some((name, unit)) => (name, Some(unit.to_owned())),
         None => (series, None),
@@ -53,132 +111,91 @@ fn named(wanted: &str, headers: &[String], device: &DeviceId) -> Result<Column, 
         None => (device.clone(), name),
     };
     let metric = MetricName::parse(metric)?;
-    unit::to_stored(metric.as_str(), 0.0, unit.as_deref())?;
-    Ok(Column { at, header: header.to_owned(), device, metric, unit })
+    unit::to_stored(metric.as_str(), 0.0, unit.as_deref()).map_err(|v| {
+        let meant = near_metric(metric.as_str()).map(|near| format!("; did you mean {near}?"));
+        let want = format!("{}{}", v.want, meant.unwrap_or_default());
+        Violation::new(format!("--column {text:?}: {}", v.field), v.got, want)
+    })?;
+    Ok(Column { at, header: header.to_owned(), device, metric, unit, how: How::Named })
 }
 
-fn guessed(at: usize, header: &str, device: &DeviceId) -> Result<Column, Violation> {
-    let (name, unit) = split_unit(header);
-    let name = spelled(name);
-    let column = |device, metric: &str, unit| {
+/// The known metric that an unknown one is like.
+pub fn near_metric(metric: &str) -> Option<&'static str> {
+    match unit::stored_unit(metric) {
+        Some(_) => None,
+        None => nearest(metric, unit::STORED_UNITS.iter().map(|(known, _)| *known)),
+    }
+}
+
+fn guessed(at: usize, header: &str, usual: &DeviceId) -> Result<Column, Violation> {
+    let column = |device, metric: &str, unit: Option<&str>, how| {
         let metric = MetricName::parse(metric).map_err(|_| {
-            let want = "a header with letters or digits; name the columns with --column";
+            let want = format!(
+                "a header with letters a to z or digits; or {}, or {}",
+                argument("--column", &format!("{header}=DEVICE/METRIC[UNIT]")),
+                argument("--skip", header)
+            );
             Violation::new(format!("column {}", at + 1), format_args!("{header:?}"), want)
         })?;
-        Ok(Column { at, header: header.to_owned(), device, metric, unit })
+        let (header, unit) = (header.to_owned(), unit.map(str::to_owned));
+        Ok(Column { at, header, device, metric, unit, how })
     };
-    let known = unit::STORED_UNITS.iter().map(|(metric, _)| *metric).find_map(|metric| {
-        let prefix = name.strip_suffix(metric)?;
-        let prefix = if prefix.is_empty() { prefix } else { prefix.strip_suffix('_')? };
-        Some((metric, prefix))
-    });
-    match known {
-        Some((metric, prefix)) => {
-            let device = DeviceId::parse(prefix).unwrap_or_else(|_| device.clone());
-            // Taken without its unit, the value would be wrong by a factor.
-            unit::to_stored(metric, 0.0, unit).map_err(|v| {
-                let want = format!("{}; or name the columns with --column", v.want);
-                Violation::new(format!("column {header:?}: unit"), v.got, want)
-            })?;
-            column(device, metric, unit.map(str::to_owned))
+    let maybe = match meaning(header) {
+        Meaning::Known(series) => match series.device.as_deref().map(DeviceId::parse) {
+            None => return column(usual.clone(), series.metric, series.unit, How::Header),
+            Some(Ok(device)) => return column(device, series.metric, series.unit, How::Header),
+            Some(Err(_)) => Some(Series { device: None, ..series }),
+        },
+        Meaning::Unsure(maybe) => maybe,
+        // Taken without its unit, the value would be wrong by a factor.
+        Meaning::WrongUnit(v) => {
+            let named = argument("--column", &format!("{header}=DEVICE/METRIC[UNIT]"));
+            let want = format!("{}; or {named}, or {}", v.want, argument("--skip", header));
+            return Err(Violation::new(format!("column {header:?}: unit"), v.got, want));
         }
-        // Nobody could convert the unit of a metric that is not known: it stays in the name.
-        None => column(device.clone(), &spelled(header), None),
+    };
+    // Nobody could convert the unit of a metric that is not known: it stays in the name.
+    let maybe = maybe.map(|series| argument("--column", &instruction(header, &series, usual)));
+    column(usual.clone(), &own_name(header), None, How::OwnName(maybe))
+}
+
+/// `HEADER=DEVICE/METRIC[UNIT]`
+fn instruction(header: &str, series: &Series, usual: &DeviceId) -> String {
+    let device = series.device.as_deref().unwrap_or(usual.as_str());
+    let unit = series.unit.map(|unit| format!("[{unit}]")).unwrap_or_default();
+    format!("{header}={device}/{}{unit}", series.metric)
+}
+
+/// An option as it can be pasted into a shell.
+pub fn argument(option: &str, value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=".contains(c);
+    match !value.is_empty() && value.chars().all(is_plain) {
+        true => format!("{option} {value}"),
+        false => format!("{option} '{}'", value.replace('\'', r"'\''")),
     }
 }
 
-/// `AC Power [kW]` → (`AC Power`, `kW`).
-fn split_unit(header: &str) -> (&str, Option<&str>) {
-    let header = header.trim();
-    for (open, close) in [('[', ']'), ('(', ')')] {
-        if let Some((name, unit)) = header.strip_suffix(close).and_then(|h| h.rsplit_once(open)) {
-            return (name.trim(), Some(unit.trim()));
+/// Of two values for one reading only one would be stored.
+fn each_its_own(columns: &[Column]) -> Result<(), Violation> {
+    for (n, b) in columns.iter().enumerate() {
+        let same = |a: &&Column| (&a.device, &a.metric) == (&b.device, &b.metric);
+        if let Some(a) = columns.iter().take(n).find(same) {
+            let unit = b.unit.as_ref().map(|unit| format!("[{unit}]")).unwrap_or_default();
+            let other = format!("{}=DEVICE/{}{unit}", b.header, b.metric);
+            return Err(Violation::new(
+                format!("columns {:?} and {:?}", a.header, b.header),
+                format!("{}/{} of both", b.device, b.metric),
+                format!(
+                    "two series: {}, or {}",
+                    argument("--column", &other),
+                    argument("--skip", &b.header)
+                ),
+            ));
         }
     }
-    (header, None)
-}
-
-/// A header as the name of a metric: lower case, anything but letters and digits is one `_`, and
-/// without a trailing number behind two of them, as data bases append it (`ac_power__752`).
-fn spelled(header: &str) -> String {
-    let header = match header.rsplit_once("__") {
-        Some((name, id)) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => header,
-    };
-    let mut name = String::new();
-    for c in header.trim().chars() {
-        match c.to_ascii_lowercase() {
-            c if c.is_ascii_alphanumeric() => name.push(c),
-            _ if name.is_empty() || name.ends_with('_') => {}
-            _ => name.push('_'),
-        }
-    }
-    name.trim_end_matches('_').to_owned()
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(c: &Column) -> String {
-        let unit = c.unit.as_ref().map(|u| format!("[{u}]")).unwrap_or_default();
-        format!("{}/{}{unit}", c.device, c.metric)
-    }
-
-    #[test]
-    fn a_header_is_a_name_in_its_usual_spelling() {
-        let rows = [
-            ("INV1 AC Power [kW]", "inv1/ac_power[kW]"),
-            ("ac_power__752", "plant/ac_power"),
-            ("module_temp_1__781", "plant/module_temp_1"),
-            ("Module Temp [C]", "plant/module_temp[C]"),
-            ("inv2_dc_voltage__1048", "inv2/dc_voltage"),
-            ("Plane of array", "plant/plane_of_array"),
-            ("POA [W/m²]", "plant/poa_w_m"),
-            ("poa_irradiance", "plant/poa_irradiance"),
-        ];
-        let plant = DeviceId::parse("plant").unwrap();
-        for (header, want) in rows {
-            let headers = ["t".to_owned(), header.to_owned()];
-            let got = columns(&headers, 0, &plant, &[]).unwrap();
-            assert_eq!(got.iter().map(shown).collect::<Vec<_>>(), [want], "{header}");
-        }
-    }
-
-    #[test]
-    fn a_column_can_be_named() {
-        let headers = ["t", "A=B", "P"].map(str::to_owned);
-        let plant = DeviceId::parse("plant").unwrap();
-        let rows = [
-            ("P=inv1/ac_power[kW]", Ok("inv1/ac_power[kW]")),
-            ("P=ac_power", Ok("plant/ac_power")),
-            ("A=B=bus1/inv:2/frobs", Ok("bus1/inv:2/frobs")),
-            ("P", Err("column")),
-            ("Q=ac_power", Err("column")),
-            ("P=a b/ac_power", Err("device")),
-            ("P=", Err("metric")),
-            ("P=ac_power[V]", Err("unit")),
-        ];
-        for (wanted, want) in rows {
-            let got = columns(&headers, 0, &plant, &[wanted.to_owned()]);
-            let got = got.map(|c| shown(&c[0])).map_err(|v| v.field);
-            assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned), "{wanted}");
-        }
-    }
-
-    #[test]
-    fn a_unit_that_a_known_metric_does_not_have_is_not_dropped() {
-        let plant = DeviceId::parse("plant").unwrap();
-        for header in ["AC Power (V)", "Module Temp [F]", "INV1 AC Power [GW]"] {
-            let got = columns(&["t".to_owned(), header.to_owned()], 0, &plant, &[]).unwrap_err();
-            assert!(got.field.contains(header) && got.want.contains("--column"), "{got}");
-        }
-    }
-
-    #[test]
-    fn a_header_without_a_letter_is_no_name() {
-        let headers = ["t", "発電"].map(str::to_owned);
-        let got = columns(&headers, 0, &DeviceId::parse("plant").unwrap(), &[]).unwrap_err();
-        assert!(got.field == "column 2" && got.want.contains("--column"), "{got}");
-    }
-}
+#[path = "columns_tests.rs"]
+mod tests;

@@ -49,6 +49,13 @@ struct Body<'a> {
     readings: &'a [ReadingJson],
 }
 
+/// The end of it.
+enum Answer {
+    Taken(Taken),
+    /// For good, and why.
+    Refused(StatusCode, String),
+}
+
 /// Where to send, and as whom.
 pub struct Sender {
     http: reqwest::Client,
@@ -68,19 +75,39 @@ impl Sender {
         Ok(Self { http, url, token, site })
     }
 
+    /// Asks whether the token is a site's, with a body that is refused only after the token was
+    /// taken: nothing is stored, not even a sign of life.
+    ///
+    /// # Errors
+    /// What is wrong with the token, or nobody answers for a long time.
+    pub async fn check_token(&self) -> anyhow::Result<()> {
+        match self.answered(Bytes::new()).await? {
+            Answer::Refused(StatusCode::UNAUTHORIZED, why) => bail!("{why}"),
+            Answer::Refused(..) | Answer::Taken(_) => Ok(()),
+        }
+    }
+
     /// Sends one upload until it is answered.
     ///
     /// # Errors
     /// When it is refused for good, or nobody takes it for a long time.
     pub async fn send(&self, readings: &[ReadingJson]) -> anyhow::Result<Taken> {
-        let body = Bytes::from(serde_json::to_vec(&Body { site: self.site.as_deref(), readings })?);
+        let body = serde_json::to_vec(&Body { site: self.site.as_deref(), readings })?;
+        match self.answered(body.into()).await? {
+            Answer::Taken(taken) => Ok(taken),
+            Answer::Refused(_, why) => bail!("{why}"),
+        }
+    }
+
+    /// Sends until somebody takes it or refuses it for good.
+    async fn answered(&self, body: Bytes) -> anyhow::Result<Answer> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut last = String::new();
         for tries in 0..TRIES_MAX {
             let wait = match self.post(body.clone()).await {
                 Ok(response) if response.status().is_success() => {
                     match response.json().await {
-                        Ok(taken) => return Ok(taken),
+                        Ok(taken) => return Ok(Answer::Taken(taken)),
                         Err(error) => last = format!("{}: {error}", self.url),
                     }
                     None
@@ -90,7 +117,9 @@ impl Sender {
                     last = refusal(response).await;
                     wait_ms.map(Duration::from_millis)
                 }
-                Ok(response) => bail!("{}", refusal(response).await),
+                Ok(response) => {
+                    return Ok(Answer::Refused(response.status(), refusal(response).await));
+                }
                 Err(error) => {
                     last = format!("{:#}", anyhow::Error::from(error.without_url()));
                     None

@@ -1,6 +1,6 @@
 //! `heliograph upload`: a CSV file of any of the sample plants becomes what the file says.
 
-use crate::support::{Up, data_dir, repository};
+use crate::support::{Up, data_dir, heliograph, repository};
 use anyhow::{Context, ensure};
 use std::fs;
 
@@ -43,18 +43,19 @@ fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
         let said = format!("{want} readings taken in ");
         ensure!(stdout.contains(&said), "{file}: want {said:?} in {stdout}");
         ensure!(stdout.contains(" uploads, 0 left out\n"), "{file}: {stdout}");
-        ensure!(stdout.contains("heliograph readings SITE --from 202"), "{file}: {stdout}");
+        let said = "see them: heliograph readings SITE --from 202";
+        ensure!(stdout.contains(said), "{file}: {stdout}");
 
         let token = up.add_site(&one, "Etc/GMT+7")?;
         let column = format!("{header}={series}");
-        let needs = [needs, &["--column", &column, "--batch", "100"]].concat();
+        let needs = [needs, &["--only", "--column", &column, "--batch", "100"]].concat();
         let (ok, stdout, stderr) = run(&up, &path, &token, &needs)?;
         ensure!(ok, "{file}: {stdout}{stderr}");
         let at = rows[0].iter().position(|h| h == header).context("the column")?;
         let cells = rows[1..].iter().map(|r| r[at].as_str()).filter(|c| !c.is_empty());
         let want: Vec<f64> =
             cells.map(|c| c.parse::<f64>().map(|v| v * factor)).collect::<Result<_, _>>()?;
-        up.audit(&[])?;
+        // It says that they can be read, so nothing is waited for.
         let args = [
             "readings",
             &one,
@@ -80,6 +81,64 @@ fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
 }
 
 #[test]
+fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
+    let dir = data_dir();
+    // Nothing runs, and nobody is asked.
+    let shown = |file: &str, more: &[&str]| -> anyhow::Result<String> {
+        let args = ["upload", file, "--zone", "-07:00", "--dry-run"];
+        let output = heliograph(dir.path()).args(args).args(more).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let rows: [(&str, &[&str], &[&str]); 4] = [
+        (
+            "sample-data/snow_data.csv",
+            &[],
+            &[
+                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
+                "\"Module Temp [C]\" is plant/module_temp [C]\n",
+                "\"INV1 CB2 Voltage [V]\" is kept as plant/inv1_cb2_voltage_v, its own name\n",
+                "10 columns are kept under their own names, without a unit. ",
+                "\n  --column 'INV1 CB2 Voltage [V]=inv1_cb2/dc_voltage[V]'\n",
+                "\n  --skip apparent_zenith\n",
+            ],
+        ),
+        (
+            "sample-data/snow_data.csv",
+            &["--column", "INV1 CB2 Voltage [V]=inv1_cb2/dc_voltage[V]", "--skip", "aoi"],
+            &[
+                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
+                "\"INV1 CB2 Voltage [V]\" is inv1_cb2/dc_voltage [V]\n",
+                "8 columns are kept",
+            ],
+        ),
+        (
+            "sample-data/nrel_RSF_II.csv",
+            &[],
+            &[
+                "\"ac_power_kw_1137\" is plant/ac_power [kW]\n",
+                "\"inv2_ac_power_w__1047\" is inv2/ac_power [W]\n",
+                "\n  --column inv2_temp__1050=inv2/cabinet_temp\n",
+            ],
+        ),
+        (
+            "sample-data/rmis_weather_data.csv",
+            &[],
+            &[
+                "\"Relative Humidity\" is plant/relative_humidity [%]: its values are no shares of 1",
+            ],
+        ),
+    ];
+    for (file, more, words) in rows {
+        let text = shown(file, more)?;
+        for words in words {
+            ensure!(text.contains(words), "{file}: want {words:?} in {text}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
     let dir = data_dir();
     let up = Up::start(dir.path())?;
@@ -91,7 +150,7 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
         "time,AC Power [kW]\n2026-01-01 09:00,1.5\n2026-01-01 09:01,off\n\n2026-01-01 09:02,\nx,2\ny\n",
     )?;
     let zone = ["--zone", "Asia/Tokyo"];
-    let rows: [(&str, &str, &[&str], &str); 8] = [
+    let rows: [(&str, &str, &[&str], &str); 9] = [
         ("no zone", &token, &[], "--zone Asia/Tokyo or +09:00"),
         ("no such zone", &token, &["--zone", "JST"], "zone: got \"JST\""),
         (
@@ -99,6 +158,12 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
             &token,
             &["--zone", "UTC", "--column", "P=ac_power"],
             "want a column of the file: time, AC Power [kW]",
+        ),
+        (
+            "a column that is nearly one",
+            &token,
+            &["--zone", "UTC", "--skip", "AC Power [W]"],
+            "did you mean \"AC Power [kW]\"?",
         ),
         ("no such time", &token, &["--time", "t"], "want a column of the file"),
         (
@@ -114,6 +179,8 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
     for (name, token, more, words) in rows {
         let (ok, stdout, stderr) = run(&up, file, token, more)?;
         ensure!(!ok && stderr.contains(words), "{name}: want {words:?} in {stdout}{stderr}");
+        let is_first = !words.starts_with("401") || stdout.is_empty();
+        ensure!(is_first, "{name}: the token is looked at before anything is shown: {stdout}");
     }
     let (ok, stdout, stderr) = run(&up, file, &token, &zone)?;
     ensure!(!ok, "{stdout}{stderr}");
