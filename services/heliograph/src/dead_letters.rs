@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use heliograph_contract::{
     topic,
     v1::{DeadLetter, ReplayDeadLetterRequest, ReplayDeadLetterResponse},
@@ -22,6 +22,8 @@ use serde_json::{json, value::RawValue};
 use std::{collections::VecDeque, io::Write, process::ExitCode};
 
 const READ_BYTES_MAX: usize = 1 << 20;
+/// Of a table.
+const COLUMNS_MAX: u16 = 100;
 
 /// Look at what could not be used, and put it back once it can
 #[derive(Debug, Args)]
@@ -144,7 +146,7 @@ async fn list(access: &Access, args: &ListArgs) -> anyhow::Result<()> {
     if found.is_empty() {
         writeln!(out, "no dead letters")?;
     } else {
-        writeln!(out, "{}", table(&found))?;
+        writeln!(out, "{}", table(&found, columns()))?;
     }
     if start > held.first {
         writeln!(out, "{} older ones were not looked at; --last N", start - held.first)?;
@@ -152,14 +154,19 @@ async fn list(access: &Access, args: &ListArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(letters: &VecDeque<(u64, DeadLetter)>) -> Table {
+/// Rows that fit `columns`: words are wrapped, never cut. Times are to the second; `show` has the
+/// rest.
+fn table(letters: &VecDeque<(u64, DeadLetter)>, columns: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["offset", "at", "site", "reason", "what"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    table.set_header(["offset", "at (UTC)", "site", "reason", "what"]);
     for (offset, letter) in letters {
+        let at = Timestamp::from_ms(letter.at_ms).to_string();
+        let at = at.split_once('.').map_or(&*at, |(secs, _)| secs).replace('T', " ");
         table.add_row([
             offset.to_string(),
-            Timestamp::from_ms(letter.at_ms).to_string(),
+            at,
             letter.site_id.clone(),
             letter.reason.clone(),
             letter.detail.clone(),
@@ -225,6 +232,12 @@ fn outcome(done: &ReplayDeadLetterResponse, dry_run: bool) -> String {
         (false, Some(offset)) => format!("{what} put back: {to} at offset {offset}"),
         _ => format!("{what} would go to {to}"),
     }
+}
+
+/// As wide as the terminal, at most as wide as the helps.
+fn columns() -> u16 {
+    let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
+    width.filter(|width| *width > 0).map_or(COLUMNS_MAX, |width| width.min(COLUMNS_MAX))
 }
 
 fn decode(offset: u64, value: Option<bytes::Bytes>) -> anyhow::Result<DeadLetter> {
@@ -305,6 +318,31 @@ mod tests {
         ];
         for (name, bytes, want) in rows {
             assert_eq!(readable(bytes), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_fits_the_screen_and_has_every_word() {
+        let detail = "reading 0 of upload 0123456789abcdef0123456789abcdef: unit: got \"V\", want one \
+                      of W, kW, MW; 12 more readings have mistakes";
+        let letter = DeadLetter {
+            at_ms: 1_767_225_600_123,
+            site_id: "a-site-with-a-long-name".into(),
+            reason: "rejected_readings".into(),
+            detail: detail.into(),
+            ..Default::default()
+        };
+        let letters = VecDeque::from([(1_234_567, letter)]);
+        for columns in [100, 80] {
+            let text = table(&letters, columns).to_string();
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(columns.into()), "{widest:?}\n{text}");
+            let kept = |text: &str| {
+                let is_kept = |c: &char| c.is_ascii_graphic() && *c != '|';
+                text.chars().filter(is_kept).count()
+            };
+            assert!(kept(&text) >= kept(detail), "{text}");
+            assert!(text.contains("2026-01-01") && text.contains("1234567"), "{text}");
         }
     }
 
