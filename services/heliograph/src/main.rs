@@ -29,7 +29,7 @@ mod views;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    heliograph_service::telemetry::init();
+    heliograph_service::telemetry::init_for_command();
     let cli = cli::Cli::of_process();
     heliograph_service::runtime::run(|shutdown| cli.run(shutdown))
 }

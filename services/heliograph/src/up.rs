@@ -3,7 +3,7 @@
 //! Invariant: a fault of the store, the writer or the queries never takes the gateway down; they
 //! are started again, the gateway goes on accepting. The gateway alone ends the process.
 
-use crate::{endpoint::Endpoint, installation::Installation};
+use crate::{endpoint::Endpoint, installation::Installation, say};
 use anyhow::Context;
 use clap::Args;
 use heliograph_config::{Config, ConfigArgs, QueryConfig, Reader};
@@ -25,7 +25,7 @@ use std::{
 /// Run every service in this process, on a log and a store in one directory
 ///
 /// Ctrl-C ends it; what was accepted is kept and there at the next start. Other commands find it
-/// through --data-dir.
+/// through --data-dir. A terminal gets warnings only; RUST_LOG=info shows the whole log.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   heliograph up
@@ -152,7 +152,9 @@ async fn serve(
         }
     }));
     announce(&endpoint, &args.data_dir)?;
+    let leaving = tokio::spawn(say_leaving(shutdown.clone()));
     let outcome = gateway.run(shutdown).await.context("gateway");
+    leaving.abort();
     behind.cancel();
     let _ = tokio::join!(writer, querying);
     outcome
@@ -214,6 +216,14 @@ fn welcome(endpoint: &Endpoint, data_dir: &Path) -> String {
          \x20 heliograph site add roof-7 --tenant acme --zone Asia/Tokyo{there}\n\
          \x20 heliograph sites{there}\n"
     )
+}
+
+/// On a terminal nothing else says that Ctrl-C was heard: what is open is finished first.
+async fn say_leaving(shutdown: Shutdown) {
+    shutdown.cancelled().await;
+    if std::io::stdout().is_terminal() {
+        say::hint("\nending: what was accepted is kept, and there at the next start");
+    }
 }
 
 fn announce(endpoint: &Endpoint, data_dir: &Path) -> anyhow::Result<()> {
