@@ -53,8 +53,8 @@ enum Command {
     Sites(WithAccess<SitesArgs>),
     /// Show readings of one site as charts, tables or JSON
     ///
-    /// A terminal gets one chart a series, anything else a table. Times are the site's own. What
-    /// was not measured stays empty: no line crosses a gap.
+    /// A terminal gets charts of the most telling series, anything else a table a series. Times are
+    /// the site's own. What was not measured stays empty: no line crosses a gap.
     Readings(WithAccess<ReadingsArgs>),
     /// Compare what senders were promised, the log, and ClickHouse
     ///
@@ -109,6 +109,9 @@ struct ReadingsArgs {
     /// Draw charts though stdout is no terminal
     #[arg(long, conflicts_with_all = ["no_chart", "json"])]
     chart: bool,
+    /// Draw every series, not only a few
+    #[arg(long, conflicts_with_all = ["no_chart", "json"])]
+    all: bool,
     /// Show tables only, also in a terminal
     #[arg(long)]
     no_chart: bool,
@@ -213,6 +216,7 @@ impl ReadingsArgs {
             step: args.step,
             aggregate: args.aggregate.unwrap_or_default(),
             charts: has_charts.then_some(style),
+            all: args.all,
             has_tables: args.table || !has_charts,
             rows_max: args.rows,
             json: args.json,

@@ -5,11 +5,13 @@
 //! `--json`, which does not.
 
 mod chart;
+mod choice;
 mod panel;
 pub mod readings;
 mod scale;
 pub mod sites;
 pub mod terminal;
+mod unknown;
 
 pub use chart::Style;
 

@@ -29,14 +29,7 @@ impl Panels<'_> {
     /// # Errors
     /// When `out` cannot be written.
     pub fn print(&self, series: &v1::Series, out: &mut impl Write) -> anyhow::Result<()> {
-        let is_bad = |at: usize| series.qualities.get(at) == Some(&(v1::Quality::Bad as i32));
-        let point = |(at, (ts_ms, value)): (usize, (&i64, &f64))| Point {
-            ts_ms: *ts_ms,
-            value: *value,
-            is_bad: is_bad(at),
-        };
-        let points: Vec<Point> =
-            series.ts_ms.iter().zip(&series.values).enumerate().map(point).collect();
+        let points = points(series);
         let drawing = Chart {
             points: &points,
             step_ms: step_ms(self.step),
@@ -51,6 +44,12 @@ impl Panels<'_> {
         }
         writeln!(out, "{}", self.figures(&points, &series.unit))?;
         Ok(())
+    }
+
+    /// The figures alone, without the last value.
+    pub fn in_short(&self, series: &v1::Series) -> String {
+        let figures = self.figures(&points(series), &series.unit);
+        figures.split(" · last ").next().unwrap_or_default().to_owned()
     }
 
     fn figures(&self, points: &[Point], unit: &str) -> String {
@@ -81,6 +80,16 @@ impl Panels<'_> {
         }
         parts.join(" · ")
     }
+}
+
+fn points(series: &v1::Series) -> Vec<Point> {
+    let is_bad = |at: usize| series.qualities.get(at) == Some(&(v1::Quality::Bad as i32));
+    let point = |(at, (ts_ms, value)): (usize, (&i64, &f64))| Point {
+        ts_ms: *ts_ms,
+        value: *value,
+        is_bad: is_bad(at),
+    };
+    series.ts_ms.iter().zip(&series.values).enumerate().map(point).collect()
 }
 
 /// How long a value of a step stands for; the length of a day of 24 hours will do for a drawing.

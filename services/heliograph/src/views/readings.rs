@@ -1,7 +1,14 @@
 //! `heliograph readings SITE`: time series of one site.
 
-use super::{Client, chart::Style, count, local_time, number, panel::Panels, parse_time, table};
-use crate::access::explain;
+use super::{
+    Client,
+    chart::Style,
+    choice::{DRAWN_MAX, drawn},
+    count, local_time, number,
+    panel::Panels,
+    parse_time, table, unknown,
+};
+use crate::{access::explain, say::hint};
 use heliograph_contract::v1;
 use heliograph_domain::{Timestamp, Violation, rollup::zone};
 use jiff::tz::TimeZone;
@@ -22,6 +29,8 @@ pub struct Options {
     pub aggregate: v1::Aggregate,
     /// A chart of each series, drawn so.
     pub charts: Option<Style>,
+    /// Draw all series, not only a few.
+    pub all: bool,
     /// A table of each series.
     pub has_tables: bool,
     /// At most so many rows of a series, the newest; the table says what it left out.
@@ -44,6 +53,7 @@ impl Options {
             step: v1::Step::Unspecified,
             aggregate: v1::Aggregate::Unspecified,
             charts: None,
+            all: false,
             has_tables: true,
             rows_max: 24,
             json: false,
@@ -92,7 +102,13 @@ pub async fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let request = v1::GetSiteRequest { site_id: options.site.clone() };
-    let found = client.get_site(request).await.map_err(|s| explain(&s))?.into_inner();
+    let found = match client.get_site(request).await {
+        Ok(found) => found.into_inner(),
+        Err(status) => match unknown::site(client, &options.site, &status).await {
+            Some(near) => anyhow::bail!("{:#}; did you mean {near}?", explain(&status)),
+            None => return Err(explain(&status)),
+        },
+    };
     let site = found.site.unwrap_or_default();
     let zone = zone(&site.zone)?;
     let request = v1::QueryReadingsRequest {
@@ -109,7 +125,11 @@ pub async fn show(
         let want = format!("a time after --from, which is {:?}", options.from);
         return Err(Violation::new("to", format_args!("{:?}", options.to), want).into());
     }
+    let asked = request.clone();
     let response = client.query_readings(request).await.map_err(|s| explain(&s))?.into_inner();
+    for words in unknown::series(client, &asked, &response.series).await {
+        hint(words);
+    }
     match options.json {
         true => print_json(&site, &response, out),
         false => {
@@ -176,20 +196,53 @@ impl Page<'_> {
             writeln!(out, "no readings in this range; {}", self.where_to_look())?;
         }
         let step = response.step();
-        let interval_ms = i64::from(site.reading_interval_s) * 1_000;
-        for series in &response.series {
+        let drawn_max = match options.charts {
+            Some(_) if !options.all => DRAWN_MAX,
+            _ => usize::MAX,
+        };
+        let is_drawn = drawn(&response.series, drawn_max);
+        for (series, _) in response.series.iter().zip(&is_drawn).filter(|(_, is)| **is) {
             let points = series.ts_ms.len();
             writeln!(out, "\n{} {} · {} points", series.device, series.metric, count(points))?;
             if let Some(style) = options.charts {
-                let panels = Panels { start_ms, end_ms, step, interval_ms, zone, style };
-                panels.print(series, out)?;
+                self.panels(step, style).print(series, out)?;
             }
             if options.has_tables {
                 print_table(series, zone, step, options.rows_max, out)?;
             }
         }
+        if let Some(style) = options.charts {
+            let others = response.series.iter().zip(&is_drawn).filter(|(_, is)| !**is);
+            let others: Vec<_> = others.map(|(series, _)| series).collect();
+            self.print_others(&others, &self.panels(step, style), out)?;
+        }
         if points > 0 && !options.has_tables {
             writeln!(out, "\nrows: --table · every point: --json · fewer: --device, --metric")?;
+        }
+        Ok(())
+    }
+
+    fn panels(&self, step: v1::Step, style: Style) -> Panels<'_> {
+        let (start_ms, end_ms) = self.range;
+        let interval_ms = i64::from(self.site.reading_interval_s) * 1_000;
+        Panels { start_ms, end_ms, step, interval_ms, zone: self.zone, style }
+    }
+
+    /// A line each, and how to see them.
+    fn print_others(
+        &self,
+        others: &[&v1::Series],
+        panels: &Panels<'_>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        if others.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{} more, not drawn (--all draws them):", count(others.len()))?;
+        let name = |series: &v1::Series| format!("{} {}", series.device, series.metric);
+        let width = others.iter().map(|s| name(s).chars().count()).max().unwrap_or_default();
+        for series in others {
+            writeln!(out, "  {:width$}  {}", name(series), panels.in_short(series))?;
         }
         Ok(())
     }
@@ -199,7 +252,8 @@ impl Page<'_> {
         let id = &self.site.site_id;
         let Some(newest) = &self.newest else {
             return format!(
-                "{id} has sent none yet: its logger uploads them with the site's token"
+                "{id} has sent none yet, or within the last second; its logger uploads them with \
+                 the site's token"
             );
         };
         let date = |ms| local_time(Timestamp::from_ms(ms), self.zone, "%Y-%m-%d");

@@ -119,6 +119,33 @@ fn charts_take_the_place_of_tables_or_stand_above_them() {
 }
 
 #[test]
+fn of_many_series_a_few_are_drawn_and_the_others_told() {
+    let zone = TimeZone::get("Asia/Tokyo").unwrap();
+    let style = Style { columns: 60, rows: 3, is_unicode: true, is_coloured: false };
+    let range = (1_767_225_600_000, 1_767_225_780_000);
+    let mut many = response(vec![1, 1, 1]);
+    for n in 2..=6 {
+        let device = format!("inv{n}");
+        many.series.push(v1::Series { device, ..many.series[0].clone() });
+    }
+    let text = |all| {
+        let charts = Some(style);
+        let options = Options { charts, all, has_tables: false, ..Options::of_site("s1") };
+        let page = Page { site: &site(), zone: &zone, range, newest: None, options: &options };
+        let mut out = Vec::new();
+        page.print(&many, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let few = text(false);
+    assert_eq!(few.matches("ac_power · 3 points").count(), 4, "{few}");
+    let told = "2 more, not drawn (--all draws them):\n  inv5 ac_power  min -1.5 W · mean";
+    assert!(few.contains(told) && few.contains("\n  inv6 ac_power  min"), "{few}");
+    let all = text(true);
+    assert_eq!(all.matches("ac_power · 3 points").count(), 6, "{all}");
+    assert!(!all.contains("not drawn"), "{all}");
+}
+
+#[test]
 fn json_has_every_point_unrounded() {
     let mut out = Vec::new();
     print_json(&site(), &response(vec![1, 3, 2]), &mut out).unwrap();
