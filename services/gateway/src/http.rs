@@ -13,7 +13,7 @@ use crate::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -55,6 +55,7 @@ pub fn routes<H: GrpcHealth>(
         .route(UPLOADS_PATH, post(upload))
         .route(grpc::UPLOAD_PATH, post(grpc::upload))
         .route(grpc::UPLOAD_STREAM_PATH, post(grpc::upload_stream))
+        .method_not_allowed_fallback(wrong_method)
         .with_state(gateway.clone())
         .merge(influx::routes(gateway, health.readiness.clone()))
         .merge(health::routes(health))
@@ -70,6 +71,11 @@ async fn nothing_here(headers: HeaderMap) -> Response {
         true => Status::unimplemented("there is no such method").into_http(),
         false => Problem::NotFound.into_response(),
     }
+}
+
+/// What is allowed is said by the router, in `Allow`.
+async fn wrong_method(method: Method) -> Response {
+    Problem::WrongMethod { got: method.to_string() }.into_response()
 }
 
 async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {

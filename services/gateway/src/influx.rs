@@ -18,7 +18,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{StatusCode, header, request::Parts},
+    http::{Method, StatusCode, header, request::Parts},
     response::Response,
     routing::{any, get, post},
 };
@@ -41,6 +41,7 @@ pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
         .route("/ping", get(ping))
         .route("/health", health)
         .route("/api/v3/write_lp", any(write_v3))
+        .method_not_allowed_fallback(wrong_method)
 }
 
 async fn write(
@@ -116,6 +117,15 @@ async fn query(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
             "there are no queries here: line protocol goes to POST /api/v2/write or POST /write",
         ),
     }
+}
+
+/// What is allowed is said by the router, in `Allow`.
+async fn wrong_method(method: Method) -> Response {
+    let message = format!(
+        "got {method}, which is not taken here: line protocol goes to POST /api/v2/write or POST \
+         /write, as the body"
+    );
+    answer::error(StatusCode::METHOD_NOT_ALLOWED, &message)
 }
 
 /// This status makes clients of version 3 say that their setting for version 2 is wanted.

@@ -8,7 +8,7 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use heliograph_contract::error::ErrorClass;
@@ -37,6 +37,10 @@ pub enum Problem {
     /// The body did not arrive in time.
     SlowBody,
     NotFound,
+    /// The path is one of ours, the method is not.
+    WrongMethod {
+        got: String,
+    },
     /// The site sends more uploads than one may.
     TooManyRequests {
         limit_per_second: u32,
@@ -78,11 +82,19 @@ impl Problem {
             Self::NoToken | Self::WrongToken | Self::ApiToken => ErrorClass::Unauthenticated,
             Self::AnotherSite(_) => ErrorClass::PermissionDenied,
             Self::SlowBody => ErrorClass::RequestTimeout,
-            Self::NotFound => ErrorClass::NotFound,
+            Self::NotFound | Self::WrongMethod { .. } => ErrorClass::NotFound,
             Self::TooManyRequests { .. } | Self::TooManyAtOnce { .. } => {
                 ErrorClass::ResourceExhausted
             }
             Self::Unavailable { .. } => ErrorClass::Unavailable,
+        }
+    }
+
+    /// HTTP alone has methods, so the table of classes knows no wrong one.
+    const fn http(&self) -> StatusCode {
+        match self {
+            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            problem => problem.class().http(),
         }
     }
 
@@ -98,6 +110,7 @@ impl Problem {
             Self::AnotherSite(_) => ("another-site", "The token is another site's"),
             Self::SlowBody => ("slow-body", "The body did not arrive in time"),
             Self::NotFound => ("not-found", "There is nothing here"),
+            Self::WrongMethod { .. } => ("wrong-method", "The method is not taken here"),
             Self::TooManyRequests { .. } => ("too-many-uploads", "The site uploads too often"),
             Self::TooManyAtOnce { .. } => {
                 ("too-many-at-once", "The site has too much open at once")
@@ -152,6 +165,10 @@ impl Problem {
             Self::NotFound => {
                 "uploads go to POST /v1/uploads, line protocol to POST /api/v2/write".to_owned()
             }
+            Self::WrongMethod { got } => format!(
+                "got {got}, want POST with the readings as the body; with curl: -d '{{…}}' or \
+                 --data-binary @FILE"
+            ),
             Self::TooManyRequests { limit_per_second, retry_after_secs } => format!(
                 "more than {limit_per_second} uploads a second; put more readings into one \
                  upload, or send the same again after {retry_after_secs} s"
@@ -191,7 +208,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.class().http();
+        let status = self.http();
         let (kind, title) = self.names();
         let document = Document {
             kind: format!("urn:heliograph:problem:{kind}"),
@@ -266,6 +283,7 @@ mod tests {
             ("another site's", Problem::AnotherSite(v()), 403, None),
             ("slow", Problem::SlowBody, 408, Some("retry-after")),
             ("elsewhere", Problem::NotFound, 404, None),
+            ("read", Problem::WrongMethod { got: "GET".into() }, 405, None),
             ("too often", too_many, 429, Some("retry-after")),
             (
                 "too much open",

@@ -318,6 +318,9 @@ async fn clients_find_that_somebody_is_there() {
     for path in ["/write", "/api/v2/write"] {
         let response = request(&gateway, Method::GET, path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()["allow"], "POST", "{path}");
+        let document: Value = response.json().await.unwrap();
+        assert_eq!(document["code"], "method not allowed", "{path}");
     }
     assert_eq!(gateway.stored().await, []);
     gateway.stop().await;
