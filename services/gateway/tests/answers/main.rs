@@ -25,6 +25,9 @@ HTTP answers of `/v1/uploads` are problem documents (RFC 9457, `application/prob
 `/api/v2/write` and `/write` have the keys of both versions of InfluxDB. What is answered with
 `retry-after`, RetryInfo or `retry_after_ms` is to be sent again as it was; anything else would be
 refused again. After a 503 it may have been stored all the same: sent again it is stored once.
+
+What `heliograph upload` and loggers print ends in the same words. Look for a part without names and
+numbers of your own.
 ";
 
 fn limits() -> GatewayConfig {
@@ -121,31 +124,109 @@ async fn answer(reason: &Reason, way: Way) -> Option<String> {
     Some(answer)
 }
 
-async fn section(page: &mut String, title: &str, reasons: &[Reason]) {
-    write!(page, "\n## {title}\n").unwrap();
-    for reason in reasons {
-        write!(page, "\n### {}\n\n| way in | answer |\n|---|---|\n", reason.name).unwrap();
-        let mut rows: Vec<(Vec<&str>, String)> = Vec::new();
-        for way in WAYS {
-            let Some(answer) = answer(reason, way).await else { continue };
-            match rows.iter_mut().find(|(_, said)| *said == answer) {
-                Some((ways, _)) => ways.push(way.name()),
-                None => rows.push((vec![way.name()], answer)),
-            }
+/// One reason's part of the page.
+struct Entry {
+    /// As a person has it in hand: a status, and the words that came with it.
+    status: String,
+    words: String,
+    /// In the document.
+    anchor: String,
+    todo: &'static str,
+    rows: Vec<(Vec<&'static str>, String)>,
+}
+
+async fn entry(reason: &Reason) -> Entry {
+    let mut rows: Vec<(Vec<&str>, String)> = Vec::new();
+    for way in WAYS {
+        let Some(answer) = answer(reason, way).await else { continue };
+        match rows.iter_mut().find(|(_, said)| *said == answer) {
+            Some((ways, _)) => ways.push(way.name()),
+            None => rows.push((vec![way.name()], answer)),
         }
-        assert!(!rows.is_empty(), "{}: no way in makes this mistake", reason.name);
+    }
+    assert!(!rows.is_empty(), "{}: no way in makes this mistake", reason.name);
+    let (status, words) = in_hand(&rows[0].1);
+    let letters = reason.name.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    Entry { status, words, anchor: letters, todo: reason.todo, rows }
+}
+
+/// Of an HTTP answer as the page shows it: its status, and the words for people.
+fn in_hand(answer: &str) -> (String, String) {
+    let status = answer.trim_start_matches('`').split(' ').next().unwrap_or_default();
+    let body = &answer[answer.find('{').unwrap()..=answer.rfind('}').unwrap()];
+    // The page escapes for its tables.
+    let body: serde_json::Value = serde_json::from_str(&body.replace("\\|", "|")).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let words = match (&body["detail"], &body["message"], &body["rejected"][0]) {
+        (serde_json::Value::String(detail), ..) => detail.clone(),
+        (_, serde_json::Value::String(message), _) => message.clone(),
+        (.., bad) => {
+            let (field, got, want) = (text(&bad["field"]), text(&bad["got"]), text(&bad["want"]));
+            format!("{field}: got {got}, want {want}")
+        }
+    };
+    let words = ["nothing was stored: ", "partial write: line 1: "]
+        .iter()
+        .fold(&*words, |words, before| words.strip_prefix(before).unwrap_or(words));
+    (status.to_owned(), words.replace('|', "\\|"))
+}
+
+/// Words as they are, whatever Markdown would make of them.
+fn code(text: &str) -> String {
+    match text.contains('`') {
+        true => format!("`` {text} ``"),
+        false => format!("`{text}`"),
+    }
+}
+
+fn contents(page: &mut String, title: &str, entries: &[Entry]) {
+    write!(page, "\n**{title}**\n\n| message | status | what to do |\n|---|---|---|\n").unwrap();
+    for Entry { status, words, anchor, todo, .. } in entries {
+        let words = code(words);
+        writeln!(page, "| {words} | [{status}](#{anchor}) | {todo} |").unwrap();
+    }
+}
+
+fn section(page: &mut String, title: &str, reasons: &[Reason], entries: &[Entry]) {
+    write!(page, "\n## {title}\n").unwrap();
+    for (reason, Entry { status, words, anchor, todo, rows }) in reasons.iter().zip(entries) {
+        let words = code(words);
+        write!(page, "\n<a id=\"{anchor}\"></a>\n\n### {status} {words}\n\n").unwrap();
+        write!(page, "{}: {todo}.\n\n| way in | answer |\n|---|---|\n", reason.name).unwrap();
         for (ways, answer) in rows {
             writeln!(page, "| {} | {answer} |", ways.join("<br>")).unwrap();
         }
     }
 }
 
+const REFUSED: &str = "The upload is refused";
+/// How a person comes to these messages.
+const HOW_REJECTED: &str = "
+The answer is 200 with the message under `rejected`; that to line protocol is 400, and the good
+lines are stored. `heliograph dead-letters list` shows the message later.
+";
+const REJECTED: &str = "A reading is rejected and kept as a dead letter; those beside it are taken";
+
+async fn page() -> String {
+    let (mut refused, mut rejected) = (Vec::new(), Vec::new());
+    for reason in UPLOADS {
+        refused.push(entry(reason).await);
+    }
+    for reason in READINGS {
+        rejected.push(entry(reason).await);
+    }
+    let mut page = HEAD.to_owned();
+    contents(&mut page, REFUSED, &refused);
+    contents(&mut page, REJECTED, &rejected);
+    page.push_str(HOW_REJECTED);
+    section(&mut page, REFUSED, UPLOADS, &refused);
+    section(&mut page, REJECTED, READINGS, &rejected);
+    page
+}
+
 #[tokio::test]
 async fn each_mistake_gets_the_answer_that_the_page_has() {
-    let mut page = HEAD.to_owned();
-    section(&mut page, "The upload is refused", UPLOADS).await;
-    let title = "A reading is rejected and kept as a dead letter; those beside it are taken";
-    section(&mut page, title, READINGS).await;
+    let page = page().await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
     if std::env::var_os("HELIOGRAPH_BLESS").is_some() {
         std::fs::write(&path, &page).unwrap();

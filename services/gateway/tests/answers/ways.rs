@@ -34,6 +34,7 @@ pub struct Sent {
     pub headers: Vec<(&'static str, &'static str)>,
     /// Replaces the way's path.
     pub path: Option<&'static str>,
+    pub method: reqwest::Method,
     /// The body is announced as this long and never ends.
     pub endless: Option<usize>,
 }
@@ -113,7 +114,7 @@ impl Way {
             _ => ("/write?db=d", "text/plain; charset=utf-8"),
         };
         let url = format!("http://{}{}", gateway.addr, sent.path.unwrap_or(path));
-        let mut request = gateway.client.post(url).header("content-type", kind);
+        let mut request = gateway.client.request(sent.method, url).header("content-type", kind);
         let mut headers = reqwest::header::HeaderMap::new();
         for (name, value) in sent.headers {
             headers.insert(name, value.parse().unwrap());
