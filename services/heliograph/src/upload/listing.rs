@@ -49,7 +49,9 @@ fn line(column: &Column) -> String {
 fn assumed_units(columns: &[Column], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let assumed = columns.iter().find_map(|c| {
         let stored = unit::stored_unit(c.metric.as_str()).filter(|_| c.unit.is_none())?;
-        let other = unit::units_of(stored).into_iter().find(|unit| *unit != stored)?;
+        // Not the same by another sign, such as °C.
+        let differs = |unit: &&str| unit::to_stored(c.metric.as_str(), 1.0, Some(unit)) != Ok(1.0);
+        let other = unit::units_of(stored).into_iter().find(differs)?;
         Some((c, other))
     });
     let Some((Column { header, device, metric, .. }, other)) = assumed else { return Ok(()) };
@@ -85,5 +87,5 @@ fn own_names(columns: &[Column], f: &mut fmt::Formatter<'_>) -> fmt::Result {
         return Ok(());
     }
     writeln!(f, "to leave out what nobody needs (or name it by --column):")?;
-    skips.iter().try_for_each(|skip| writeln!(f, "  {skip}"))
+    writeln!(f, "  {}", skips.join(" "))
 }

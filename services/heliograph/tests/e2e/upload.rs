@@ -98,9 +98,9 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
                 "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
                 "\"Module Temp [C]\" is plant/module_temp [C]\n",
                 "\"INV1 CB2 Voltage [V]\" is kept as plant/inv1_cb2_voltage_v, its own name\n",
-                "10 columns are kept under their own names, without a unit. ",
+                "9 columns are kept under their own names, without a unit. ",
                 "\n  --column 'INV1 CB2 Voltage [V]=inv1_cb2/dc_voltage[V]'\n",
-                "\n  --skip apparent_zenith\n",
+                "\n  --skip apparent_zenith --skip zenith ",
             ],
         ),
         (
@@ -109,7 +109,7 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
             &[
                 "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
                 "\"INV1 CB2 Voltage [V]\" is inv1_cb2/dc_voltage [V]\n",
-                "8 columns are kept",
+                "7 columns are kept",
             ],
         ),
         (
