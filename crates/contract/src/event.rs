@@ -2,13 +2,15 @@
 //!
 //! Headers follow the CloudEvents Kafka protocol binding, binary content mode (CloudEvents 1.0.2,
 //! "Kafka Protocol Binding" 3.2), so that jobs which are not ours can read the log. Ticks carry
-//! `ce_type` only: they are many and small.
+//! `ce_type` only: they are many and small. Uploads, and the dead letters that come of them, carry
+//! `traceparent` besides ([`trace_header`]), under the name that Kafka's instrumentations read.
 
 use crate::v1;
 use bytes::Bytes;
 use heliograph_domain::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, Violation,
     event_id::event_id,
+    trace::{TRACEPARENT, TraceContext},
     upload::{TS_END, TS_MIN, Upload},
 };
 use prost::Message;
@@ -59,6 +61,16 @@ pub enum DecodeError {
 /// The value of header `name`, where it is there and is UTF-8.
 pub fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
     headers.iter().find(|(n, _)| n == name).and_then(|(_, v)| std::str::from_utf8(v).ok())
+}
+
+/// The header that says which step of which trace a record comes from.
+pub fn trace_header(trace: TraceContext) -> Header {
+    (Cow::Borrowed(TRACEPARENT), Bytes::from(trace.to_string()))
+}
+
+/// The trace that a record belongs to; none where the header is missing or makes no sense.
+pub fn trace_of(headers: &[Header]) -> Option<TraceContext> {
+    TraceContext::parse(header(headers, TRACEPARENT)?.as_bytes())
 }
 
 fn cloud_event(kind: &'static str, id: &str, source: &str, time: Timestamp) -> Vec<Header> {

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use heliograph_contract::{
     event::{
         Encoded, Header, UploadsEvent, decode_uploads, encode_dead_letter, encode_tick,
-        encode_upload, header,
+        encode_upload, header, trace_header, trace_of,
     },
     registry, v1,
 };
 use heliograph_domain::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId,
     registry::{ApiToken, Entry, RemovedSite, Role, Site, Tenant},
+    trace::TraceContext,
     upload::Upload,
 };
 use prost::Message;
@@ -115,7 +116,15 @@ fn an_accepted_upload() {
         ],
         replayed: false,
     };
-    let (headers, value) = golden("upload_accepted", &encode_upload(&upload, "gw-a"), &want);
+    let mut today = encode_upload(&upload, "gw-a");
+    let (headers, value) = golden("upload_accepted", &today, &want);
+    assert_eq!(trace_of(&headers), None);
+    assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload.clone())));
+    // The same as a step of a trace.
+    let trace = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    today.headers.extend(trace.map(trace_header));
+    let (headers, value) = golden("upload_accepted_traced", &today, &want);
+    assert_eq!(trace_of(&headers), trace);
     assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Upload(upload)));
 }
 

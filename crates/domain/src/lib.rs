@@ -14,6 +14,7 @@ pub mod retry;
 pub mod rollup;
 pub mod secret;
 pub mod time;
+pub mod trace;
 pub mod unit;
 pub mod upload;
 mod violation;
