@@ -5,13 +5,14 @@
 
 use crate::problem::Problem;
 use heliograph_contract::{
-    event::{encode_dead_letter, encode_upload},
+    event::{encode_dead_letter, encode_upload, trace_header},
     topic, v1,
 };
 use heliograph_domain::{
     SiteId, TenantId, Timestamp, UploadId, Violation,
     event_id::token_hash,
     registry::{API_TOKEN_PREFIX, Registry},
+    trace::TraceContext,
     upload::{Rejected, Upload, content_id},
 };
 use heliograph_formats::{Checked, Decoded, Format, RejectedReading, dead_letter};
@@ -67,6 +68,15 @@ impl Itself {
             tenant: TenantId::parse(PLATFORM_TENANT)?,
             token_hash: token_hash(token),
         })
+    }
+}
+
+impl Taken {
+    /// Lets all records say which step of which trace they come from.
+    pub fn carry(&mut self, trace: TraceContext) {
+        for record in std::iter::once(&mut self.record).chain(&mut self.dead_letters) {
+            record.headers.push(trace_header(trace));
+        }
     }
 }
 

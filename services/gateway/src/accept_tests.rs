@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::RECORD_OVERHEAD_BYTES;
-use heliograph_contract::event::{UploadsEvent, decode_uploads};
+use heliograph_contract::event::{UploadsEvent, decode_uploads, trace_of};
 use heliograph_domain::registry::{Entry, Site};
 use heliograph_formats::json;
 use proptest::prelude::*;
@@ -131,6 +131,22 @@ fn bad_readings_are_listed_and_go_to_a_dead_letter_as_they_were_sent() {
     assert!(value.ends_with(&format!(r#""reading":{bad}}}]"#)), "{value}");
 }
 
+fn trace() -> TraceContext {
+    let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    TraceContext::parse(header.as_bytes()).unwrap()
+}
+
+#[test]
+fn all_that_an_upload_becomes_says_where_it_comes_from() {
+    let mut got = taken(&body(&[reading("a", "1"), reading("b", "null")]), "t1", "g1");
+    got.carry(trace());
+    assert_eq!((got.dead_letters.len(), got.answer.accepted), (1, 1));
+    for record in std::iter::once(&got.record).chain(&got.dead_letters) {
+        assert_eq!(trace_of(&record.headers), Some(trace()));
+    }
+    assert!(decode_uploads(&got.record.headers, got.record.value.as_ref()).is_ok());
+}
+
 #[test]
 fn many_bad_readings_are_split_and_none_is_lost() {
     let count = 4_000;
@@ -175,8 +191,9 @@ proptest! {
         }).collect();
         let id = id.map(|id| format!(",\"upload_id\":\"{id}\"")).unwrap_or_default();
         let body = format!(r#"{{"site":"s1"{id},"readings":[{}]}}"#, readings.join(","));
-        let got = taken(&body, &"t".repeat(64), &"g".repeat(56));
-        // Half of the overhead is left to the log's own framing and to `traceparent`.
+        let mut got = taken(&body, &"t".repeat(64), &"g".repeat(56));
+        got.carry(trace());
+        // Half of the overhead is left to the log's own framing.
         prop_assert!(got.record.size_bytes() <= body.len() + RECORD_OVERHEAD_BYTES / 2);
     }
 }

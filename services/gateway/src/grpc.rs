@@ -20,6 +20,7 @@ use crate::{
     pipeline::Gateway,
     problem::Problem,
     receive::{bearer, too_large},
+    trace,
 };
 use arriving::Arriving;
 use axum::{
@@ -32,6 +33,7 @@ use heliograph_contract::{
     error::field_violations,
     v1::{self, upload_stream_response::Result as Outcome},
 };
+use heliograph_domain::trace::TraceContext;
 use heliograph_formats::{Format, protobuf};
 use raw::Raw;
 use std::{sync::Arc, time::Duration};
@@ -51,10 +53,13 @@ struct Call {
     gateway: Arc<Gateway>,
     token: String,
     sender: Sender,
+    /// The call's; each upload of a stream is a further step.
+    trace: TraceContext,
 }
 
 /// `Upload`.
 pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let trace = trace::of(request.extensions());
     let call = Call::begin(gateway.clone(), &request);
     let call = call.and_then(|call| Ok((call.gateway.admit(&call.sender, 0)?, call)));
     match call {
@@ -67,12 +72,13 @@ pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
                 .await
                 .map(axum::body::Body::new)
         }
-        Err(problem) => refuse(&gateway, Protocol::Grpc, &problem),
+        Err(problem) => refuse(&gateway, Protocol::Grpc, trace, &problem),
     }
 }
 
 /// `UploadStream`.
 pub async fn upload_stream(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let trace = trace::of(request.extensions());
     let call = Call::begin(gateway.clone(), &request);
     let call = call.and_then(|call| Ok((call.gateway.take_stream(&call.sender)?, call)));
     match call {
@@ -80,12 +86,18 @@ pub async fn upload_stream(State(gateway): State<Arc<Gateway>>, request: Request
             let mut grpc = grpc::<v1::UploadStreamResponse>(&call.gateway);
             grpc.streaming(Many(Some((call, place))), request).await.map(axum::body::Body::new)
         }
-        Err(problem) => refuse(&gateway, Protocol::GrpcStream, &problem),
+        Err(problem) => refuse(&gateway, Protocol::GrpcStream, trace, &problem),
     }
 }
 
 /// Nothing of the call was read.
-fn refuse(gateway: &Gateway, protocol: Protocol, problem: &Problem) -> Response {
+fn refuse(
+    gateway: &Gateway,
+    protocol: Protocol,
+    trace: TraceContext,
+    problem: &Problem,
+) -> Response {
+    trace::tell_refused(trace, problem);
     gateway.metrics.begin(protocol).end(Err(problem));
     problem.status().into_http()
 }
@@ -100,7 +112,8 @@ impl Call {
     fn begin(gateway: Arc<Gateway>, request: &Request) -> Result<Self, Problem> {
         let token = bearer(request.headers())?.to_owned();
         let sender = gateway.sender(&token)?;
-        Ok(Self { gateway, token, sender })
+        let trace = trace::of(request.extensions());
+        Ok(Self { gateway, token, sender, trace })
     }
 
     async fn one(
@@ -123,7 +136,7 @@ impl Call {
         arriving: &Arriving,
         mut messages: Streaming<Bytes>,
     ) -> Result<Answer, Unread> {
-        let Self { gateway, sender, .. } = self;
+        let Self { gateway, sender, trace, .. } = self;
         let message = tokio::time::timeout(gateway.body_read_timeout, messages.message())
             .await
             .map_err(|_| Problem::SlowBody)?
@@ -136,22 +149,26 @@ impl Call {
         };
         drop(messages);
         place.shrink_to(message.len());
-        Ok(gateway.take(&mut place, sender, Format::Protobuf, &message).await?)
+        Ok(gateway.take(*trace, &mut place, sender, Format::Protobuf, &message).await?)
     }
 
     /// One upload of a stream; the sender is looked up anew, since tokens can be revoked.
-    async fn of_stream(&self, message: Bytes) -> Result<v1::UploadResponse, Problem> {
+    async fn of_stream(
+        &self,
+        trace: TraceContext,
+        message: Bytes,
+    ) -> Result<v1::UploadResponse, Problem> {
         let counting = self.gateway.metrics.begin(Protocol::GrpcStream);
-        let outcome = self.take_of_stream(message).await;
+        let outcome = self.take_of_stream(trace, message).await;
         counting.end(outcome.as_ref());
         outcome.map(Into::into)
     }
 
-    async fn take_of_stream(&self, message: Bytes) -> Result<Answer, Problem> {
+    async fn take_of_stream(&self, trace: TraceContext, message: Bytes) -> Result<Answer, Problem> {
         let sender = self.gateway.sender(&self.token)?;
         let mut place = self.gateway.admit(&sender, message.len())?;
         let upload = protobuf::upload_of_stream(message).map_err(Problem::malformed)?;
-        self.gateway.take(&mut place, &sender, Format::Protobuf, &upload).await
+        self.gateway.take(trace, &mut place, &sender, Format::Protobuf, &upload).await
     }
 
     /// The next result, or how the stream ends.
@@ -173,7 +190,10 @@ impl Call {
                 return Some(Err(Status::deadline_exceeded(idle)));
             }
         };
-        Some(match self.of_stream(message).await {
+        let trace = trace::step(self.trace);
+        let told = self.of_stream(trace, message).await;
+        let told = told.inspect_err(|problem| trace::tell_refused(trace, problem));
+        Some(match told {
             Ok(answer) => Ok(Outcome::Accepted(answer)),
             Err(problem @ Problem::WrongToken) => Err(problem.status()),
             Err(problem) => Ok(Outcome::Refused(problem.into())),
@@ -222,7 +242,9 @@ impl ClientStreamingService<Bytes> for One {
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (call, arriving) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
-            call.one(&arriving, request.into_inner()).await.map(tonic::Response::new)
+            let answer = call.one(&arriving, request.into_inner()).await;
+            let answer = answer.inspect_err(|status| trace::tell_ended(call.trace, status.code()));
+            answer.map(tonic::Response::new)
         })
     }
 }

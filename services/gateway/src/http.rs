@@ -9,11 +9,13 @@ use crate::{
     grpc, influx,
     pipeline::{self, Gateway},
     problem::Problem,
+    trace,
 };
 use axum::{
     Json, Router,
     extract::{Request, State},
     http::{HeaderMap, Method, header},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -56,6 +58,7 @@ pub fn routes<H: GrpcHealth>(
         .route(grpc::UPLOAD_PATH, post(grpc::upload))
         .route(grpc::UPLOAD_STREAM_PATH, post(grpc::upload_stream))
         .method_not_allowed_fallback(wrong_method)
+        .route_layer(from_fn(trace::traced))
         .with_state(gateway.clone())
         .merge(influx::routes(gateway, health.readiness.clone()))
         .merge(health::routes(health))
@@ -79,13 +82,17 @@ async fn wrong_method(method: Method) -> Response {
 }
 
 async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let trace = trace::of(request.extensions());
     match pipeline::upload(&gateway, request).await {
         Ok((Format::Protobuf, answer)) => {
             let answer = v1::UploadResponse::from(answer).encode_to_vec();
             ([(header::CONTENT_TYPE, "application/protobuf")], answer).into_response()
         }
         Ok((Format::Json | Format::LineProtocol(_), answer)) => Json(answer).into_response(),
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            trace::tell_refused(trace, &problem);
+            problem.into_response()
+        }
     }
 }
 

@@ -13,12 +13,14 @@ mod auth;
 use self::answer::Version;
 use crate::{
     accept::Answer, metrics::Protocol, pipeline::Gateway, problem::Problem, receive::receive,
+    trace,
 };
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
     http::{Method, StatusCode, header, request::Parts},
+    middleware::from_fn,
     response::Response,
     routing::{any, get, post},
 };
@@ -36,6 +38,7 @@ pub fn routes(gateway: Arc<Gateway>, readiness: Readiness) -> Router {
     Router::new()
         .route("/api/v2/write", post(|gateway, request| write(gateway, Version::Two, request)))
         .route("/write", post(|gateway, request| write(gateway, Version::One, request)))
+        .route_layer(from_fn(trace::traced))
         .route("/query", get(query).post(query))
         .with_state(gateway)
         .route("/ping", get(ping))
@@ -55,7 +58,10 @@ async fn write(
     counting.end(outcome.as_ref());
     match outcome {
         Ok(answer) => answer::taken(&answer),
-        Err(problem) => answer::refused(problem, version),
+        Err(problem) => {
+            trace::tell_refused(trace::of(&parts.extensions), &problem);
+            answer::refused(problem, version)
+        }
     }
 }
 
@@ -67,7 +73,7 @@ async fn take(gateway: &Gateway, parts: &Parts, body: Body) -> Result<Answer, Pr
     let precision = precision.map_or(Ok(Precision::default()), |p| Precision::parse(&p));
     let format = Format::LineProtocol(precision.map_err(Problem::malformed)?);
     let (mut place, body) = receive(gateway, &sender, &parts.headers, body).await?;
-    gateway.take(&mut place, &sender, format, &body).await
+    gateway.take(trace::of(&parts.extensions), &mut place, &sender, format, &body).await
 }
 
 /// The first value of a parameter of a query string or of a form.

@@ -9,6 +9,7 @@
 //! `capacity` and `rate` are what all sites and each may have at once and in time.
 //! `problem` is what is answered instead; `influx` is InfluxDB's API, with answers of its own.
 //! `metrics` is what operators see.
+//! `trace` says which trace an upload belongs to, and tells of it.
 //! `door`, `ticks`, `ticker`, `self_upload` say to the detectors how open the door was.
 
 mod accept;
@@ -26,6 +27,7 @@ mod receive;
 mod self_upload;
 mod ticker;
 mod ticks;
+mod trace;
 
 pub use app::App;
 pub use heliograph_config::{GatewayConfig, gateway as config};

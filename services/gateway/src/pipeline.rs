@@ -13,17 +13,18 @@ use crate::{
     metrics::{Counting, Metrics, Protocol},
     problem::Problem,
     rate::SiteRate,
-    receive,
+    receive, trace,
 };
 use axum::extract::Request;
 use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
 use heliograph_config::gateway::RECORD_OVERHEAD_BYTES;
 use heliograph_domain::{
-    SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter, upload::Rejected,
+    SiteId, Timestamp, Violation, partition::partition_for, retry::RetryAfter, trace::TraceContext,
+    upload::Rejected,
 };
 use heliograph_formats::{Format, Refused, decode};
-use heliograph_log::{Log, LogError, NewRecord, TopicPartition, registry::Projection};
+use heliograph_log::{Appended, Log, LogError, NewRecord, TopicPartition, registry::Projection};
 use heliograph_service::Shutdown;
 use std::{
     sync::Arc,
@@ -84,11 +85,12 @@ async fn take(
     counting: &mut Counting<'_>,
 ) -> Result<(Format, Answer), Problem> {
     let (parts, body) = request.into_parts();
+    let trace = trace::of(&parts.extensions);
     let sender = gateway.sender(receive::bearer(&parts.headers)?)?;
     counting.from(&sender);
     let format = receive::format(&parts.headers)?;
     let (mut place, body) = receive::receive(gateway, &sender, &parts.headers, body).await?;
-    Ok((format, gateway.take(&mut place, &sender, format, &body).await?))
+    Ok((format, gateway.take(trace, &mut place, &sender, format, &body).await?))
 }
 
 impl Gateway {
@@ -168,6 +170,7 @@ impl Gateway {
     /// [`Problem`]: what is answered instead of a 2xx.
     pub async fn take(
         &self,
+        trace: TraceContext,
         place: &mut Place,
         sender: &Sender,
         format: Format,
@@ -181,7 +184,9 @@ impl Gateway {
             },
         )?;
         let to = self.partition_of(&sender.site);
-        let taken = accept::take(format, decoded, sender, to, &self.instance, received_at)?;
+        let mut taken =
+            accept::take(format, decoded, sender, to.clone(), &self.instance, received_at)?;
+        taken.carry(trace);
         self.check_sizes(&taken)?;
         // Alone it must get through, or it would be sent again for ever.
         let bytes = became_bytes(&taken).min(self.upload_held_bytes_max);
@@ -196,7 +201,9 @@ impl Gateway {
             Err(Problem::Unavailable { .. }) => drop(entering),
             Err(_) => entering.not_counted(),
         }
-        stored
+        let (answer, appended) = stored?;
+        trace::tell_stored(trace, sender, &to, appended, &answer);
+        Ok(answer)
     }
 
     fn enter(&self, sender: &Sender) -> Entering<'_> {
@@ -223,19 +230,19 @@ impl Gateway {
         Ok(())
     }
 
-    /// Resolves with the answer when the log has everything.
-    async fn store(&self, taken: Taken) -> Result<Answer, Problem> {
+    /// Resolves with the answer, and where the upload stands, when the log has everything.
+    async fn store(&self, taken: Taken) -> Result<(Answer, Appended), Problem> {
         let Taken { record, dead_letters, answer } = taken;
         let upload = self.log.append(record);
         let appended = async {
             if dead_letters.is_empty() {
-                return upload.await.map(drop);
+                return upload.await;
             }
             let letters = try_join_all(dead_letters.into_iter().map(|d| self.log.append(d)));
-            try_join(upload, letters).await.map(drop)
+            try_join(upload, letters).await.map(|(appended, _)| appended)
         };
         match tokio::time::timeout(self.append_timeout, appended).await {
-            Ok(Ok(())) => Ok(answer),
+            Ok(Ok(appended)) => Ok((answer, appended)),
             Ok(Err(LogError::TooLarge { got_bytes, max_bytes, .. })) => {
                 Err(record_too_large(got_bytes, max_bytes))
             }

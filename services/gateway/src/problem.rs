@@ -98,6 +98,11 @@ impl Problem {
         }
     }
 
+    /// A word for it, the same for ever: the last part of the type, and its name in metrics.
+    pub const fn kind(&self) -> &'static str {
+        self.names().0
+    }
+
     /// (last part of `type`, title)
     const fn names(&self) -> (&'static str, &'static str) {
         match self {
@@ -120,7 +125,7 @@ impl Problem {
     }
 
     /// Every value of [`Problem::kind`].
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "malformed-upload",
         "too-large",
         "unsupported-media",
@@ -130,15 +135,11 @@ impl Problem {
         "another-site",
         "slow-body",
         "not-found",
+        "wrong-method",
         "too-many-uploads",
         "too-many-at-once",
         "unavailable",
     ];
-
-    /// The last part of the problem's type; also its name in metrics.
-    pub const fn kind(&self) -> &'static str {
-        self.names().0
-    }
 
     pub fn detail(&self) -> String {
         match self {
