@@ -4,15 +4,24 @@
 //! this deliberately is not: it has no retry and no state; who calls it owns both.
 
 use crate::port::{Appended, Log, LogError, NewRecord, Record, TopicPartition};
-use heliograph_contract::{event::encode_dead_letter, topic, v1};
+use heliograph_contract::{
+    event::{encode_dead_letter, trace_header},
+    topic, v1,
+};
+use heliograph_domain::trace::{TRACEPARENT, TraceContext};
 
-/// Appends a dead letter; resolves when it is durable.
+/// Appends a dead letter; resolves when it is durable. It belongs to the trace of the record that
+/// it was.
 ///
 /// # Errors
 /// As [`Log::append`].
 pub async fn append(log: &dyn Log, letter: &v1::DeadLetter) -> Result<Appended, LogError> {
     let to = TopicPartition::new(topic::DEAD_LETTERS, 0);
-    log.append(NewRecord::event(to, encode_dead_letter(letter))).await
+    let mut record = NewRecord::event(to, encode_dead_letter(letter));
+    let header = letter.headers.iter().find(|header| header.name == TRACEPARENT);
+    let trace = header.and_then(|header| TraceContext::parse(&header.value));
+    record.headers.extend(trace.map(trace_header));
+    log.append(record).await
 }
 
 /// The dead letter of a record that was read from the log: the record whole, and why.

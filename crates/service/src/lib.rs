@@ -12,6 +12,7 @@ pub mod ops;
 pub mod retry;
 pub mod runtime;
 pub mod telemetry;
+pub mod trace;
 
 /// Cancelled when the service is to leave: by SIGTERM, Ctrl-C, or a test.
 pub use tokio_util::sync::CancellationToken as Shutdown;

@@ -1,2 +1,3 @@
 pub mod grpc;
 pub mod kafka;
+pub mod logs;

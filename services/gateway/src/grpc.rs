@@ -35,6 +35,7 @@ use heliograph_contract::{
 };
 use heliograph_domain::trace::TraceContext;
 use heliograph_formats::{Format, protobuf};
+use heliograph_service::trace::step;
 use raw::Raw;
 use std::{sync::Arc, time::Duration};
 use tonic::{
@@ -190,7 +191,7 @@ impl Call {
                 return Some(Err(Status::deadline_exceeded(idle)));
             }
         };
-        let trace = trace::step(self.trace);
+        let trace = step(self.trace);
         let told = self.of_stream(trace, message).await;
         let told = told.inspect_err(|problem| trace::tell_refused(trace, problem));
         Some(match told {

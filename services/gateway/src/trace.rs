@@ -16,8 +16,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use heliograph_domain::trace::{SpanId, TRACEPARENT, TraceContext, TraceId};
+use heliograph_domain::trace::{TRACEPARENT, TraceContext};
 use heliograph_log::{Appended, TopicPartition};
+use heliograph_service::trace::{root, step};
 use tonic::Code;
 
 const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
@@ -36,28 +37,15 @@ pub async fn traced(mut request: Request, next: Next) -> Response {
 
 /// The step that [`traced`] gave; a new trace where it did not stand before the handler.
 pub fn of(extensions: &Extensions) -> TraceContext {
-    extensions.get().copied().unwrap_or_else(root)
-}
-
-/// A further step of a trace.
-pub fn step(parent: TraceContext) -> TraceContext {
-    parent.child(span_id())
+    extensions.get().copied().unwrap_or_else(|| root(false))
 }
 
 fn begin(headers: &HeaderMap) -> TraceContext {
     let mut all = headers.get_all(TRACEPARENT).iter();
     match (all.next(), all.next()) {
-        (Some(one), None) => TraceContext::parse(one.as_bytes()).map_or_else(root, step),
-        _ => root(),
+        (Some(one), None) => TraceContext::parse(one.as_bytes()).map_or_else(|| root(false), step),
+        _ => root(false),
     }
-}
-
-fn root() -> TraceContext {
-    TraceContext::root(TraceId::new(rand::random()), span_id(), false)
-}
-
-fn span_id() -> SpanId {
-    SpanId::new(rand::random())
 }
 
 /// One line per upload: for who looks closely, or for everybody when its trace is sampled.

@@ -12,14 +12,10 @@ use heliograph_contract::{
 };
 use heliograph_domain::trace::TraceContext;
 use heliograph_log::Record;
+use heliograph_testkit::logs;
 use prost::Message;
 use serde_json::Value;
-use std::{
-    io,
-    sync::{Arc, LazyLock, Mutex, MutexGuard},
-};
 use tonic::{Request, metadata::MetadataMap, transport::Endpoint};
-use tracing_subscriber::fmt::MakeWriter;
 
 const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
@@ -27,58 +23,15 @@ const OTHER: &str = "00-11111111111111111111111111111111-00f067aa0ba902b7-01";
 const TOLD_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const LINE: &str = "inv1 ac_power=1.5 1767225600000000000";
 
-/// What this process tells.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-struct Writer<'a>(MutexGuard<'a, Vec<u8>>);
-
-impl io::Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Lines about uploads of [`TOLD_TRACE`].
+fn told() -> Vec<Value> {
+    let mut lines = logs::lines("upload");
+    lines.retain(|line| line["fields"]["trace_id"] == TOLD_TRACE);
+    lines
 }
-
-impl<'a> MakeWriter<'a> for Told {
-    type Writer = Writer<'a>;
-
-    fn make_writer(&'a self) -> Writer<'a> {
-        Writer(self.0.lock().unwrap())
-    }
-}
-
-impl Told {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// Lines about uploads of [`TOLD_TRACE`].
-    fn uploads(&self) -> Vec<Value> {
-        let text = self.text();
-        let lines = text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
-        let is_ours =
-            |l: &Value| l["fields"]["message"] == "upload" && l["fields"]["trace_id"] == TOLD_TRACE;
-        lines.filter(is_ours).collect()
-    }
-}
-
-/// One for all threads: what a thread without one meets first would not be told on the others.
-static TOLD: LazyLock<Told> = LazyLock::new(|| {
-    let told = Told::default();
-    tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(told.clone())
-        .init();
-    told
-});
 
 async fn gateway() -> Running {
-    LazyLock::force(&TOLD);
+    logs::listen();
     start(config()).await
 }
 
@@ -238,10 +191,10 @@ async fn each_upload_is_one_line_for_all_to_see_when_it_is_sampled() {
     let rows = [("token-s1", "01", "INFO"), ("token-s1", "00", "DEBUG"), ("wrong", "01", "INFO")];
     for way in WAYS {
         for (token, flags, level) in rows {
-            let before = TOLD.uploads().len();
+            let before = told().len();
             let header = format!("00-{TOLD_TRACE}-00f067aa0ba902b7-{flags}");
             way.upload(&gateway, token, &[&header]).await;
-            let lines = TOLD.uploads().split_off(before);
+            let lines = told().split_off(before);
             let is_stored = token == "token-s1";
             let count = if way == Way::GrpcStream && is_stored { 2 } else { 1 };
             assert_eq!(lines.len(), count, "{way:?} {header}: {lines:?}");
@@ -265,5 +218,5 @@ async fn each_upload_is_one_line_for_all_to_see_when_it_is_sampled() {
         }
     }
     gateway.stop().await;
-    assert!(!TOLD.text().contains("token-s1"), "a token is told");
+    assert!(!logs::text().contains("token-s1"), "a token is told");
 }

@@ -11,21 +11,21 @@ use crate::{
     rollup::DirtyMark,
     rows::{Origin, Rows, column},
     tables::{DIRTY_BUCKETS, Tables},
+    trace::BlockTrace,
 };
 use anyhow::{Context, bail};
 use clickhouse::Client;
-use heliograph_log::{Log, consumer::Done, dead_letter};
+use heliograph_contract::event::trace_of;
+use heliograph_domain::trace::{TRACEPARENT, TraceContext};
+use heliograph_log::{Log, Record, consumer::Done, dead_letter};
 use heliograph_service::retry::Backoff;
 use heliograph_store::{
     StoreError, StoreErrorClass,
     blocks::{Block, BlockBuilder, Seconds},
     insert_block,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::mpsc;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
 
 /// Puts blocks into one set of tables.
 #[derive(Clone)]
@@ -48,6 +48,12 @@ impl Inserter {
         }
     }
 
+    /// The same, whose inserts tell ClickHouse which step of a trace they are.
+    fn traced(&self, trace: TraceContext) -> Self {
+        let client = self.client.clone().with_header(TRACEPARENT, trace.to_string());
+        Self { client, ..self.clone() }
+    }
+
     /// Inserts one block, trying again for as long as that can help.
     ///
     /// # Errors
@@ -59,7 +65,7 @@ impl Inserter {
             let insert = insert_block(&self.client, table, block);
             let error = match tokio::time::timeout(self.timeout, insert).await {
                 Ok(Ok(())) => {
-                    self.metrics.inserted(table, block.num_rows(), started);
+                    self.metrics.inserted(table, block.num_rows(), started.elapsed());
                     return Ok(());
                 }
                 Ok(Err(error)) => error,
@@ -146,10 +152,13 @@ async fn store(inserter: &Inserter, rows: &Rows) -> Result<Vec<DirtyMark>, Refus
     let malformed =
         |source| Refused::BadBlock(StoreError { what: "encode a block".into(), source });
     let Some(block) = rows.to_block().map_err(malformed)? else { return Ok(Vec::new()) };
+    let trace = BlockTrace::begin(rows.records());
+    let (inserter, began) = (inserter.traced(trace.context), Instant::now());
     let marks: Vec<DirtyMark> = rows.changed_buckets().into_iter().map(DirtyMark::from).collect();
     let dirty = marks_block(&marks, true).map_err(malformed)?;
     inserter.insert(DIRTY_BUCKETS, &dirty).await?;
     inserter.insert(&inserter.tables.readings, &block).await?;
+    trace.tell_stored(&inserter.tables.readings, rows.len(), began.elapsed());
     Ok(marks)
 }
 
@@ -178,8 +187,14 @@ async fn bury(
     delay_max: Duration,
 ) -> anyhow::Result<()> {
     let letter = dead_letter::of_record(&origin.record, REASON_BAD_BLOCK, error.to_string());
-    tracing::error!(at = %origin.record.at, offset = origin.record.offset, %error, "dead letter");
+    tell_dead(&origin.record, error);
     append_dead_letter(log, &letter, delay_max).await
+}
+
+/// Says that a record becomes a dead letter.
+pub fn tell_dead(record: &Record, error: &dyn std::error::Error) {
+    let trace_id = trace_of(&record.headers).map(|trace| tracing::field::display(trace.trace_id));
+    tracing::error!(at = %record.at, offset = record.offset, trace_id, %error, "dead letter");
 }
 
 /// Appends a dead letter, trying again for as long as that can help.

@@ -18,6 +18,7 @@ pub mod rebuild;
 pub mod rollup;
 pub mod rows;
 pub mod tables;
+pub mod trace;
 
 pub use app::App;
 pub use heliograph_config::{WriterConfig, writer as config};

@@ -8,10 +8,9 @@ use heliograph_domain::Timestamp;
 use heliograph_log::consumer::ConsumerMetrics;
 use heliograph_metrics::{
     Counter, Counters, FloatGauge, Gauge, Histogram, Histograms, Register, Registry, labels,
-    observe_since,
 };
 use heliograph_store::StoreErrorClass;
-use std::{borrow::Cow, time::Instant};
+use std::{borrow::Cow, time::Duration};
 
 /// Metrics of the writer; clones count together.
 #[derive(Debug, Clone)]
@@ -77,9 +76,9 @@ impl Metrics {
     }
 
     /// ClickHouse took a block.
-    pub(crate) fn inserted(&self, table: &str, rows: usize, started: Instant) {
+    pub(crate) fn inserted(&self, table: &str, rows: usize, took: Duration) {
         let table = of_table(table.to_owned());
-        observe_since(&self.insert.get_or_create(&table), started);
+        self.insert.get_or_create(&table).observe(took.as_secs_f64());
         self.block.get_or_create(&table).observe(rows as f64);
     }
 

@@ -8,7 +8,7 @@
 
 use crate::{
     config::WriterConfig,
-    insert::append_dead_letter,
+    insert::{append_dead_letter, tell_dead},
     metrics::{Metrics, REASON_UNDECODABLE},
     rollup::roller::Ownership,
     rows::{Outcome, Rows, decode},
@@ -84,7 +84,7 @@ impl Assembler {
             Outcome::Ignored => drop(side.done.send(done)),
             Outcome::DeadLetter(error) => {
                 let Taken { record, .. } = taken;
-                tracing::error!(at = %record.at, offset = record.offset, %error, "dead letter");
+                tell_dead(&record, &error);
                 let letter = dead_letter::of_record(&record, REASON_UNDECODABLE, error.to_string());
                 append_dead_letter(&*self.log, &letter, self.config.retry_delay_max).await?;
                 self.metrics.dead_letter(REASON_UNDECODABLE);

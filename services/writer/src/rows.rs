@@ -115,6 +115,11 @@ impl Rows {
         &self.rows
     }
 
+    /// The records that these rows come from.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.origins.iter().map(|origin| &origin.record)
+    }
+
     pub fn into_origins(self) -> Vec<Origin> {
         self.origins
     }

@@ -6,12 +6,16 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::post,
 };
-use heliograph_contract::{event::encode_upload, topic, v1};
+use heliograph_contract::{
+    event::{encode_upload, trace_header, trace_of},
+    topic, v1,
+};
 use heliograph_domain::{
-    DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, upload::Upload,
+    DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId,
+    trace::TraceContext, upload::Upload,
 };
 use heliograph_log::{
     Log, LogRead, NewRecord, TopicPartition, consumer::ConsumerConfig, memory::MemoryLog, topics,
@@ -21,6 +25,7 @@ use heliograph_service::{
     http::{HttpLimits, bind, serve},
 };
 use heliograph_store::StoreConfig;
+use heliograph_testkit::logs;
 use heliograph_writer::{App, WriterConfig, config::GROUP};
 use prost::Message;
 use std::{
@@ -30,8 +35,9 @@ use std::{
 };
 
 /// How the scripted ClickHouse answers inserts into `readings`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
 enum Mood {
+    #[default]
     Well,
     /// `503`, "too many parts".
     TooManyParts,
@@ -41,11 +47,13 @@ enum Mood {
     NoTable,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Script {
     mood: Mood,
     /// Bodies of accepted inserts into `readings`.
     stored: Vec<Bytes>,
+    /// Their `traceparent`, and those of the marks before them.
+    traces: Vec<(&'static str, TraceContext)>,
     tries: usize,
     /// Questions for what an earlier owner left dirty.
     read_back: Vec<String>,
@@ -56,6 +64,7 @@ type Shared = Arc<Mutex<Script>>;
 async fn answer(
     State(script): State<Shared>,
     uri: axum::http::Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
     let refuse = |code: u16, number: u32| {
@@ -72,7 +81,9 @@ async fn answer(
         return refuse(500, 159);
     }
     let mut script = script.lock().unwrap();
+    let trace = TraceContext::parse(headers["traceparent"].as_bytes()).unwrap();
     if query.contains("dirty_buckets") {
+        script.traces.push(("dirty_buckets", trace));
         return (StatusCode::OK, String::new());
     }
     script.tries += 1;
@@ -83,6 +94,7 @@ async fn answer(
         Mood::RefusesPoison if has_poison => refuse(400, 6),
         Mood::Well | Mood::RefusesPoison => {
             script.stored.push(body);
+            script.traces.push(("readings", trace));
             (StatusCode::OK, String::new())
         }
     }
@@ -96,14 +108,14 @@ struct Rig {
 }
 
 async fn start(mood: Mood) -> Rig {
+    logs::listen();
     let log = MemoryLog::new();
     log.ensure_topics(&topics::declared().unwrap()).await.unwrap();
     start_on(log, mood).await
 }
 
 async fn start_on(log: Arc<MemoryLog>, mood: Mood) -> Rig {
-    let script: Shared =
-        Arc::new(Mutex::new(Script { mood, stored: vec![], tries: 0, read_back: vec![] }));
+    let script: Shared = Arc::new(Mutex::new(Script { mood, ..Script::default() }));
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new()
@@ -152,6 +164,10 @@ impl Rig {
     }
 
     async fn append_readings(&self, device: &str, readings: i64) -> u64 {
+        self.append_traced(device, readings, None).await
+    }
+
+    async fn append_traced(&self, device: &str, readings: i64, trace: Option<TraceContext>) -> u64 {
         let reading = |i: i64| Reading {
             device: DeviceId::parse(device).unwrap(),
             metric: MetricName::parse("ac_power").unwrap(),
@@ -168,7 +184,8 @@ impl Rig {
             replayed: false,
             readings: (0..readings).map(reading).collect(),
         };
-        let record = NewRecord::event(tp(), encode_upload(&upload, "g1"));
+        let mut record = NewRecord::event(tp(), encode_upload(&upload, "g1"));
+        record.headers.extend(trace.map(trace_header));
         self.log.append(record).await.unwrap().offset
     }
 
@@ -297,6 +314,57 @@ async fn an_error_that_a_person_must_mend_stops_the_writer_and_says_why() {
     assert!(error.contains("Code: 60"), "{error}");
     assert_eq!(log.committed(GROUP, &tp()).await, Ok(None));
     rig.shutdown.cancel();
+}
+
+/// A trace of the test's own.
+fn trace(id: &str, flags: &str) -> Option<TraceContext> {
+    TraceContext::parse(format!("00-{id}-00f067aa0ba902b7-{flags}").as_bytes())
+}
+
+#[tokio::test]
+async fn a_block_tells_clickhouse_its_trace_and_names_its_sampled_uploads() {
+    let rig = start(Mood::Well).await;
+    let id = "c0ffee00c0ffee00c0ffee00c0ffee00";
+    for (name, flags, level, sampled, named) in
+        [("sampled", "01", "INFO", true, id), ("not sampled", "00", "DEBUG", false, "")]
+    {
+        let offset = rig.append_traced("inv-00", 3, trace(id, flags)).await;
+        rig.until_committed(offset + 1).await;
+        let traces = std::mem::take(&mut rig.script.lock().unwrap().traces);
+        let [("dirty_buckets", marks), ("readings", rows)] = traces[..] else {
+            panic!("{traces:?}")
+        };
+        assert_eq!((marks, rows.is_sampled()), (rows, sampled), "{name}: both are the block's");
+        assert_ne!(Some(rows.trace_id), trace(id, flags).map(|t| t.trace_id), "{name}");
+        let mut lines = logs::lines("block stored");
+        lines.retain(|line| line["fields"]["trace_id"] == rows.trace_id.to_string());
+        let [line] = &lines[..] else { panic!("{name}: want one line: {lines:?}") };
+        assert_eq!(line["level"], level, "{line}");
+        let fields = &line["fields"];
+        assert_eq!(fields["sampled_uploads"], named, "{line}");
+        assert_eq!((&fields["table"], &fields["rows"]), (&"readings".into(), &3.into()));
+        assert_eq!(fields["offsets"], format!("3:{offset}-{offset}"));
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_of_the_trace_of_its_record() {
+    let rig = start(Mood::RefusesPoison).await;
+    let of_upload = trace("dead0000dead0000dead0000dead0000", "01");
+    let offset = rig.append_traced("poison", 1, of_upload).await;
+    rig.until_committed(offset + 1).await;
+    let mut record = NewRecord::event(tp(), encode_upload(&sample(), "g1"));
+    record.headers.extend(of_upload.map(trace_header));
+    record.value = Some(Bytes::from_static(b"\xff\xff"));
+    let offset = rig.log.append(record).await.unwrap().offset;
+    rig.until_committed(offset + 1).await;
+    let letters = TopicPartition::new(topic::DEAD_LETTERS, 0);
+    let letters = rig.log.read(&letters, 0, 1 << 20).await.unwrap();
+    let traces: Vec<_> = letters.iter().map(|letter| trace_of(&letter.headers)).collect();
+    assert_eq!(traces, [of_upload, of_upload]);
+    let lines = logs::lines("dead letter").into_iter();
+    let named = lines.filter(|l| l["fields"]["trace_id"] == "dead0000dead0000dead0000dead0000");
+    assert_eq!(named.count(), 2);
 }
 
 /// A mark at or above the committed offset may stand without its rows. Marked clean before they

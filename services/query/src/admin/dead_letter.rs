@@ -6,8 +6,12 @@ use crate::{
     replay::{self, Replay},
     viewer::now,
 };
-use heliograph_contract::{error::ErrorClass, topic, v1};
-use heliograph_domain::{Violation, upload::Rejected};
+use heliograph_contract::{
+    error::ErrorClass,
+    event::{trace_header, trace_of},
+    topic, v1,
+};
+use heliograph_domain::{Violation, trace::TraceContext, upload::Rejected};
 use heliograph_log::TopicPartition;
 use prost::Message;
 use tonic::Status;
@@ -17,7 +21,7 @@ pub async fn replay(
     request: &v1::ReplayDeadLetterRequest,
 ) -> Result<v1::ReplayDeadLetterResponse, Status> {
     let offset = request.offset;
-    let letter = read(admin, offset).await?;
+    let (letter, trace) = read(admin, offset).await?;
     let partitions = admin.log.partitions(topic::UPLOADS).await.map_err(|e| log_status(&e))?;
     let Replay { record, accepted, rejected } =
         replay::plan(letter, offset, &admin.registry.current(), partitions, now())
@@ -27,7 +31,10 @@ pub async fn replay(
         rejected: rejected.into_iter().map(to_wire).collect(),
         ..Default::default()
     };
-    if let Some(record) = record {
+    if let Some(mut record) = record {
+        if trace_of(&record.headers).is_none() {
+            record.headers.extend(trace.map(trace_header));
+        }
         answer.topic = record.to.topic.to_string();
         answer.partition = record.to.partition;
         if !request.dry_run {
@@ -38,7 +45,11 @@ pub async fn replay(
     Ok(answer)
 }
 
-async fn read(admin: &Admin, offset: u64) -> Result<v1::DeadLetter, Status> {
+/// The letter, and the trace that it belongs to.
+async fn read(
+    admin: &Admin,
+    offset: u64,
+) -> Result<(v1::DeadLetter, Option<TraceContext>), Status> {
     let at = TopicPartition::new(topic::DEAD_LETTERS, 0);
     let held = admin.log.offsets(&at).await.map_err(|e| log_status(&e))?;
     let records = match (held.first..held.end).contains(&offset) {
@@ -49,10 +60,12 @@ async fn read(admin: &Admin, offset: u64) -> Result<v1::DeadLetter, Status> {
         let want = format!("one of {} to before {}", held.first, held.end);
         ErrorClass::NotFound.status(Violation::new("offset", offset, want).to_string())
     })?;
+    let trace = trace_of(&record.headers);
     let value = record.value.unwrap_or_default();
-    v1::DeadLetter::decode(value).map_err(|error| {
+    let letter = v1::DeadLetter::decode(value).map_err(|error| {
         violation(Violation::new("offset", error, "a record that is a dead letter"))
-    })
+    })?;
+    Ok((letter, trace))
 }
 
 fn to_wire(r: Rejected) -> v1::RejectedReading {
