@@ -1,6 +1,6 @@
 //! `main` of a service: parse, build, wait.
 
-use crate::{Shutdown, config::ConfigError};
+use crate::{Shutdown, config::ConfigError, telemetry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{future::Future, process::ExitCode};
 
@@ -29,6 +29,7 @@ where
     });
     // Blocking calls that hang (a store that does not answer) must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    telemetry::say_suppressed();
     match outcome {
         Ok(code) => code,
         // Whoever read our output has seen enough, as in `… | head`.
