@@ -1,5 +1,6 @@
 #!/bin/sh
-# Puts the pinned Python packages of the tests (pandas for the oracle, the clients of InfluxDB) into
+# Puts the pinned Python packages of the tests (pandas for the oracle, clients of InfluxDB and of
+# Prometheus) into
 # .tools/venv and prints the path of its python on stdout. An environment that is already there is
 # left alone, so this is cheap to call before every test.
 set -eu
@@ -13,7 +14,7 @@ once "$tools"
 if ! { [ -x "$dir/bin/python" ] && cmp -s "$wanted" "$stamp"; }; then
     need_venv
     install_missing
-    say "installing pandas and the clients of InfluxDB into ${dir#"$root"/} (once)"
+    say "installing pandas and the clients of InfluxDB and Prometheus into ${dir#"$root"/} (once)"
     rm -rf "$dir"
     python3 -m venv "$dir"
     "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \

@@ -8,16 +8,15 @@
 //! of a metric share its value. What this is not: it listens nowhere and knows no service.
 
 mod process;
+mod registry;
 pub mod text;
 
-pub use prometheus_client::{
-    metrics::{counter::Counter, histogram::Histogram},
-    registry::{Registry, Unit},
-};
+pub use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+pub use registry::{Described, Registry};
 
 use prometheus_client::{
     metrics::{family::Family, gauge},
-    registry::Metric,
+    registry::{Metric, Unit},
 };
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Instant};
 
@@ -41,19 +40,11 @@ const SECONDS: [f64; 14] =
 /// Upper bounds of numbers of rows.
 const ROWS: [f64; 9] = [1.0, 10.0, 100.0, 1e3, 5e3, 1e4, 2.5e4, 5e4, 1e5];
 
+const NO_LABELS: &[Labels<0>] = &[];
+
 /// Labels of fixed values.
 pub fn labels<const N: usize>(pairs: [(&'static str, &'static str); N]) -> Labels<N> {
     pairs.map(|(name, value)| (name, Cow::Borrowed(value)))
-}
-
-/// A registry that holds what every process shows of itself: `heliograph_build_info` and
-/// `process_*`, as Prometheus' own clients name them.
-pub fn registry(version: &'static str) -> Registry {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(process::Process::default()));
-    let build = prometheus_client::metrics::info::Info::new([("version", version)]);
-    registry.register("heliograph_build", "The version that runs", build);
-    registry
 }
 
 /// Makes metrics and enters them into a registry, all of one hop.
@@ -71,12 +62,7 @@ impl<'a> Register<'a> {
 
     /// `heliograph_<hop>_<name>_total`.
     pub fn counter(&mut self, name: &str, help: &str) -> Counter {
-        self.enter(name, help, None)
-    }
-
-    /// A counter of bytes: `…_<name>_bytes_total`.
-    pub fn bytes(&mut self, name: &str, help: &str) -> Counter {
-        self.enter(name, help, Some(Unit::Bytes))
+        self.enter(name, help, None, Counter::default(), NO_LABELS)
     }
 
     /// One counter for each of `known`; others can come later.
@@ -86,18 +72,24 @@ impl<'a> Register<'a> {
         help: &str,
         known: impl IntoIterator<Item = Labels<N>>,
     ) -> Counters<N> {
-        let family: Counters<N> = self.enter(name, help, None);
-        known.into_iter().for_each(|labels| drop(family.get_or_create(&labels)));
-        family
+        let known: Vec<_> = known.into_iter().collect();
+        let family = Counters::default();
+        known.iter().for_each(|labels| drop(family.get_or_create(labels)));
+        self.enter(name, help, None, family, &known)
     }
 
     pub fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        self.enter(name, help, None)
+        self.enter(name, help, None, Gauge::default(), NO_LABELS)
     }
 
     /// A gauge of bytes: `…_<name>_bytes`.
     pub fn gauge_bytes(&mut self, name: &str, help: &str) -> Gauge {
-        self.enter(name, help, Some(Unit::Bytes))
+        self.enter(name, help, Some(Unit::Bytes), Gauge::default(), NO_LABELS)
+    }
+
+    /// A gauge of seconds: `…_<name>_seconds`.
+    pub fn gauge_seconds(&mut self, name: &str, help: &str) -> FloatGauge {
+        self.enter(name, help, Some(Unit::Seconds), FloatGauge::default(), NO_LABELS)
     }
 
     pub fn gauges<const N: usize>(
@@ -106,24 +98,35 @@ impl<'a> Register<'a> {
         help: &str,
         known: impl IntoIterator<Item = Labels<N>>,
     ) -> Gauges<N> {
-        let family: Gauges<N> = self.enter(name, help, None);
-        known.into_iter().for_each(|labels| drop(family.get_or_create(&labels)));
-        family
+        let known: Vec<_> = known.into_iter().collect();
+        let family = Gauges::default();
+        known.iter().for_each(|labels| drop(family.get_or_create(labels)));
+        self.enter(name, help, None, family, &known)
     }
 
-    /// A gauge of seconds: `…_<name>_seconds`.
-    pub fn gauge_seconds(&mut self, name: &str, help: &str) -> FloatGauge {
-        self.enter(name, help, Some(Unit::Seconds))
+    /// Gauges of labels that come and go; `like` says which there can be and is not made.
+    pub fn passing_gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        like: Labels<N>,
+    ) -> Gauges<N> {
+        self.enter(name, help, None, Gauges::default(), &[like])
     }
 
-    pub fn gauges_seconds<const N: usize>(&mut self, name: &str, help: &str) -> FloatGauges<N> {
-        self.enter(name, help, Some(Unit::Seconds))
+    /// The same, of seconds.
+    pub fn passing_gauges_seconds<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        like: Labels<N>,
+    ) -> FloatGauges<N> {
+        self.enter(name, help, Some(Unit::Seconds), FloatGauges::default(), &[like])
     }
 
     /// How long something takes: `…_<name>_seconds`.
     pub fn seconds(&mut self, name: &str, help: &str) -> Histogram {
-        let histogram = Histogram::new(SECONDS);
-        self.enter_as(name, help, Some(Unit::Seconds), histogram)
+        self.enter(name, help, Some(Unit::Seconds), Histogram::new(SECONDS), NO_LABELS)
     }
 
     /// The same, one for each of `known`.
@@ -133,7 +136,7 @@ impl<'a> Register<'a> {
         help: &str,
         known: impl IntoIterator<Item = Labels<N>>,
     ) -> Histograms<N> {
-        self.histograms(name, help, Some(Unit::Seconds), || Histogram::new(SECONDS), known)
+        self.histograms(name, help, Unit::Seconds, || Histogram::new(SECONDS), known)
     }
 
     /// How many rows something has: `…_<name>_rows`.
@@ -143,44 +146,34 @@ impl<'a> Register<'a> {
         help: &str,
         known: impl IntoIterator<Item = Labels<N>>,
     ) -> Histograms<N> {
-        let unit = Unit::Other("rows".to_owned());
-        self.histograms(name, help, Some(unit), || Histogram::new(ROWS), known)
+        let rows = Unit::Other("rows".to_owned());
+        self.histograms(name, help, rows, || Histogram::new(ROWS), known)
     }
 
     fn histograms<const N: usize>(
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Unit,
         make: fn() -> Histogram,
         known: impl IntoIterator<Item = Labels<N>>,
     ) -> Histograms<N> {
+        let known: Vec<_> = known.into_iter().collect();
         let family = Histograms::new_with_constructor(make);
-        known.into_iter().for_each(|labels| drop(family.get_or_create(&labels)));
-        self.enter_as(name, help, unit, family)
+        known.iter().for_each(|labels| drop(family.get_or_create(labels)));
+        self.enter(name, help, Some(unit), family, &known)
     }
 
-    fn enter<M: Metric + Clone + Default>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-    ) -> M {
-        self.enter_as(name, help, unit, M::default())
-    }
-
-    fn enter_as<M: Metric + Clone>(
+    fn enter<M: Metric + Clone, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<Unit>,
         metric: M,
+        known: &[Labels<N>],
     ) -> M {
         let name = format!("heliograph_{}_{name}", self.hop);
-        match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, metric.clone()),
-            None => self.registry.register(name, help, metric.clone()),
-        }
+        self.registry.enter(name, help, unit, metric.clone(), known);
         metric
     }
 }
@@ -219,7 +212,7 @@ mod tests {
         let mut registry = Registry::default();
         let mut hop = Register::new(&mut registry, "hop");
         let uploads = hop.counters("uploads", "Uploads", [labels([("reason", "too-large")])]);
-        hop.bytes("received", "Bytes");
+        hop.gauge_bytes("held", "Bytes");
         hop.gauge("open", "Open").set(3);
         hop.gauge_seconds("lag", "Lag").set(0.5);
         hop.seconds("wait", "Wait");
@@ -229,7 +222,7 @@ mod tests {
         for want in [
             "heliograph_hop_uploads_total{reason=\"too-large\"} 0",
             "heliograph_hop_uploads_total{reason=\"other\"} 1",
-            "heliograph_hop_received_bytes_total 0",
+            "heliograph_hop_held_bytes 0",
             "heliograph_hop_open 3",
             "heliograph_hop_lag_seconds 0.5",
             "heliograph_hop_wait_seconds_count 0",
@@ -237,6 +230,23 @@ mod tests {
         ] {
             assert!(got.lines().any(|line| line == want), "{want}\n{got}");
         }
+    }
+
+    #[test]
+    fn what_is_entered_is_described() {
+        let mut registry = Registry::default();
+        let mut hop = Register::new(&mut registry, "hop");
+        let known = [("a", "x"), ("b", "x")].map(|(a, b)| labels([("one", a), ("two", b)]));
+        hop.counters("uploads", "Uploads", known);
+        hop.passing_gauges_seconds("lag", "Lag", labels([("partition", "0 …")]));
+        let got: Vec<_> = registry.described().iter().map(|d| (&*d.name, d.kind)).collect();
+        let want =
+            [("heliograph_hop_uploads_total", "counter"), ("heliograph_hop_lag_seconds", "gauge")];
+        assert_eq!(got, want);
+        let labels: Vec<_> = registry.described()[0].labels.clone();
+        let two = (("one", vec!["a".to_owned(), "b".into()]), ("two", vec!["x".to_owned()]));
+        assert_eq!(labels, [two.0, two.1]);
+        assert_eq!(text::encode(&registry, text::Format::Plain).matches("lag").count(), 0);
     }
 
     #[test]
@@ -250,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_process_shows_itself() {
-        let got = text::encode(&registry("1.2.3"), text::Format::Plain);
+        let got = text::encode(&Registry::of_process("1.2.3"), text::Format::Plain);
         assert!(got.contains("heliograph_build_info{version=\"1.2.3\"} 1\n"), "{got}");
         let value = |name: &str| -> f64 {
             let line = got.lines().find(|l| l.split(' ').next() == Some(name));

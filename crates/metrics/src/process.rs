@@ -12,6 +12,25 @@ use prometheus_client::{
 };
 use std::fmt;
 
+/// Name, type and meaning of each.
+pub const SHOWN: &[(&str, &str, &str)] = &[
+    ("process_cpu_seconds_total", "counter", CPU),
+    ("process_start_time_seconds", "gauge", START),
+    ("process_resident_memory_bytes", "gauge", RESIDENT),
+    ("process_virtual_memory_bytes", "gauge", VIRTUAL),
+    ("process_threads", "gauge", THREADS),
+    ("process_open_fds", "gauge", OPEN_FDS),
+    ("process_max_fds", "gauge", MAX_FDS),
+];
+
+const CPU: &str = "User and system CPU time";
+const START: &str = "Start of the process, since the Unix epoch";
+const RESIDENT: &str = "Resident memory";
+const VIRTUAL: &str = "Virtual memory";
+const THREADS: &str = "Threads";
+const OPEN_FDS: &str = "Open file descriptors";
+const MAX_FDS: &str = "Most file descriptors that may be open";
+
 #[derive(Debug, Default)]
 pub struct Process {
     /// Since when the machine runs, in Unix seconds; it does not change.
@@ -53,27 +72,20 @@ impl Process {
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Ok(read) = self.read() else { return Ok(()) };
-        let cpu = ConstCounter::new(read.cpu_secs);
-        let help = "User and system CPU time";
-        put(&mut encoder, "process_cpu", help, Some(Unit::Seconds), &cpu)?;
+        let encoder = &mut encoder;
+        let (secs, bytes) = (Some(Unit::Seconds), Some(Unit::Bytes));
+        put(encoder, "process_cpu", CPU, secs.as_ref(), &ConstCounter::new(read.cpu_secs))?;
         if let Some(start) = read.start_secs {
-            let help = "Start of the process, since the Unix epoch";
-            let start = ConstGauge::new(start);
-            put(&mut encoder, "process_start_time", help, Some(Unit::Seconds), &start)?;
+            put(encoder, "process_start_time", START, secs.as_ref(), &ConstGauge::new(start))?;
         }
-        for (name, help, bytes) in [
-            ("process_resident_memory", "Resident memory", read.resident_bytes),
-            ("process_virtual_memory", "Virtual memory", read.virtual_bytes),
-        ] {
-            put(&mut encoder, name, help, Some(Unit::Bytes), &ConstGauge::new(bytes))?;
-        }
-        let threads = ConstGauge::new(read.threads);
-        put(&mut encoder, "process_threads", "Threads", None, &threads)?;
-        let open = ConstGauge::new(read.open_fds);
-        put(&mut encoder, "process_open_fds", "Open file descriptors", None, &open)?;
+        let resident = ConstGauge::new(read.resident_bytes);
+        put(encoder, "process_resident_memory", RESIDENT, bytes.as_ref(), &resident)?;
+        let virt = ConstGauge::new(read.virtual_bytes);
+        put(encoder, "process_virtual_memory", VIRTUAL, bytes.as_ref(), &virt)?;
+        put(encoder, "process_threads", THREADS, None, &ConstGauge::new(read.threads))?;
+        put(encoder, "process_open_fds", OPEN_FDS, None, &ConstGauge::new(read.open_fds))?;
         if let Some(max) = read.max_fds {
-            let help = "Most file descriptors that may be open";
-            put(&mut encoder, "process_max_fds", help, None, &ConstGauge::new(max))?;
+            put(encoder, "process_max_fds", MAX_FDS, None, &ConstGauge::new(max))?;
         }
         Ok(())
     }
@@ -83,8 +95,8 @@ fn put(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    unit: Option<Unit>,
+    unit: Option<&Unit>,
     metric: &impl EncodeMetric,
 ) -> Result<(), fmt::Error> {
-    metric.encode(encoder.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?)
+    metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)
 }

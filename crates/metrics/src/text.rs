@@ -3,7 +3,8 @@
 //! They differ in how the types are told: OpenMetrics names a counter without its `_total` and has
 //! lines for units and the end. Everything else is alike.
 
-use prometheus_client::{encoding::text, registry::Registry};
+use crate::Registry;
+use prometheus_client::encoding::text;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -33,7 +34,7 @@ pub fn encode(registry: &Registry, format: Format) -> String {
     let mut open = String::new();
     // Writing to a string does not fail; a collector that did would end the text early, and a
     // scraper refuses one without its end.
-    let _ = text::encode(&mut open, registry);
+    let _ = text::encode(&mut open, registry.inner());
     match format {
         Format::OpenMetrics => open,
         Format::Plain => plain(&open),

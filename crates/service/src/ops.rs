@@ -9,6 +9,7 @@ use crate::{
     Shutdown,
     health::{self, Health},
     http::{HttpLimits, HttpMetrics, bind, serve},
+    telemetry,
 };
 use axum::{
     Router,
@@ -52,7 +53,7 @@ impl Ops {
     /// # Errors
     /// When the address cannot be bound; the message names it.
     pub async fn bind(listen: SocketAddr) -> anyhow::Result<Self> {
-        let registry = heliograph_metrics::registry(env!("CARGO_PKG_VERSION"));
+        let registry = registry();
         Ok(Self { listener: bind(listen).await?, registry })
     }
 
@@ -80,6 +81,17 @@ impl Ops {
         let router = routes(self.registry).merge(health::routes(health));
         tokio::spawn(serve(self.listener, router, limits, HttpMetrics::default(), Shutdown::new()));
     }
+}
+
+/// What every process shows, whatever it does.
+pub fn registry() -> Registry {
+    let mut registry = Registry::of_process(env!("CARGO_PKG_VERSION"));
+    registry.kept_elsewhere(
+        "heliograph_process_suppressed_log_lines",
+        "Lines that were not logged, since their message had come too often",
+        telemetry::suppressed_lines,
+    );
+    registry
 }
 
 fn routes(registry: Registry) -> Router {

@@ -12,8 +12,7 @@ mod auth;
 
 use self::answer::Version;
 use crate::{
-    accept::Answer, metrics::Protocol, pipeline::Gateway, problem::Problem, receive::receive,
-    trace,
+    accept::Answer, metrics::Protocol, pipeline::Gateway, problem::Problem, receive::receive, trace,
 };
 use axum::{
     Router,

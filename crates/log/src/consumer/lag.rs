@@ -61,6 +61,7 @@ impl ConsumerMetrics {
         let open_bytes = of.gauges("open_bytes", "Bytes of the open records", one());
         let help = "1 while no records are fetched, since as much is open as may be";
         let paused = of.gauges("paused", help, one());
+        let owned = || labels([("group", group), ("partition", "those it owns")]);
         let single = labels([("group", group)]);
         Self {
             group,
@@ -79,14 +80,15 @@ impl ConsumerMetrics {
                 with("call", ["next", "commit", "offsets"]),
             ),
             partitions: of.gauges("partitions", "Partitions that this member owns", one()),
-            lag_records: of.gauges(
+            lag_records: of.passing_gauges(
                 "lag_records",
                 "Records of a partition above the committed offset",
-                [],
+                owned(),
             ),
-            lag_seconds: of.gauges_seconds(
+            lag_seconds: of.passing_gauges_seconds(
                 "lag",
                 "Age of the oldest record of a partition that was handed out and is not done",
+                owned(),
             ),
             positions: Arc::default(),
         }

@@ -35,7 +35,7 @@ fn of_a_storm_few_lines_are_written_and_the_others_counted() {
     let (now, written) = (Arc::new(AtomicU64::new(0)), Written::default());
     let clock = now.clone();
     let limit = RateLimit::new(move || Duration::from_secs(clock.load(Relaxed)));
-    let filter = super::super::filter("error");
+    let filter = super::super::filter("error", "info");
     let lines = tracing_subscriber::fmt::layer().json().with_writer(written.clone());
     let subscriber =
         tracing_subscriber::registry().with(filter).with(lines.with_filter(limit.clone()));

@@ -9,6 +9,7 @@ mod idle;
 mod influx;
 mod leaks;
 mod loggers;
+mod metrics;
 mod oracle;
 mod rebuild;
 mod registry;

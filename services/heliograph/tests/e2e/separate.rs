@@ -2,12 +2,12 @@
 //! alone.
 
 use crate::support::{HELIOGRAPH, data_dir, heliograph, ports_in_a_row, terminate, wait_for};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use heliograph_testkit::kafka::Broker;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -33,9 +33,10 @@ fn service(name: &str, config: &Path) -> anyhow::Result<Service> {
     Ok(Service(command.spawn()?))
 }
 
-fn store(dir: &Path) -> anyhow::Result<(Service, String)> {
+fn store(dir: &Path, port: u16) -> anyhow::Result<(Service, String)> {
     let mut command = heliograph(dir);
-    command.args(["store", "--listen", "127.0.0.1:0", "--path"]).arg(dir.join("store"));
+    let listen = format!("127.0.0.1:{port}");
+    command.args(["store", "--listen", &listen, "--path"]).arg(dir.join("store"));
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("stdout")?;
     let service = Service(child);
@@ -46,19 +47,107 @@ fn store(dir: &Path) -> anyhow::Result<(Service, String)> {
     Ok((service, url))
 }
 
-struct Cluster {
-    gateway: String,
-    query: String,
-    clickhouse: String,
-    token: String,
+/// Gateway, writer and query, and the store served alone.
+pub struct Cluster {
+    pub gateway: String,
+    pub query: String,
+    pub clickhouse: String,
+    /// An operator's.
+    pub token: String,
+    pub config: PathBuf,
+    /// Where gateway, writer and query show themselves.
+    pub ops: [String; 3],
+    store_port: u16,
+    store: Option<Service>,
+    services: Vec<Service>,
 }
 
 impl Cluster {
-    fn command(&self, args: &[&str]) -> anyhow::Result<Output> {
+    /// On a broker; `log_kafka` is put into the section of that name.
+    pub fn start(dir: &Path, broker: &Broker, log_kafka: &str) -> anyhow::Result<Self> {
+        let first = ports_in_a_row(6)?;
+        let [gateway, query, store_port] = [first, first + 1, first + 2];
+        let ops = [first + 3, first + 4, first + 5];
+        let (store, clickhouse) = store(dir, store_port)?;
+        let config = dir.join("heliograph.toml");
+        let bootstrap = broker.bootstrap_servers();
+        std::fs::write(
+            &config,
+            format!(
+                "[log.kafka]\nbootstrap_servers = \"{bootstrap}\"\nreplicas = 1\n\
+                 min_insync_replicas = 1\n{log_kafka}[store]\nurl = \"{clickhouse}\"\n\
+                 [gateway]\nlisten = \"127.0.0.1:{gateway}\"\ninstance = \"g1\"\n\
+                 ops.listen = \"127.0.0.1:{}\"\n\
+                 [writer]\ninstance = \"w1\"\nops.listen = \"127.0.0.1:{}\"\n\
+                 [query]\nlisten = \"127.0.0.1:{query}\"\nops.listen = \"127.0.0.1:{}\"\n",
+                ops[0], ops[1], ops[2]
+            ),
+        )?;
+        let migrate = heliograph(dir).args(["migrate", "--config"]).arg(&config).output()?;
+        ensure!(migrate.status.success(), "{}", text(&migrate));
+        let said = String::from_utf8(migrate.stdout)?;
+        let token = said.rsplit(' ').next().context("the operator's token")?.trim().to_owned();
+        let mut services = Vec::new();
+        for name in ["gateway", "writer", "query"] {
+            services.push(service(name, &config)?);
+        }
+        let cluster = Self {
+            gateway: format!("http://127.0.0.1:{gateway}"),
+            query: format!("http://127.0.0.1:{query}"),
+            clickhouse,
+            token,
+            config,
+            ops: ops.map(|port| format!("http://127.0.0.1:{port}")),
+            store_port,
+            store: Some(store),
+            services,
+        };
+        ensure!(wait_for(READY_MAX, || cluster.is_up()), "the services do not listen");
+        Ok(cluster)
+    }
+
+    pub fn command(&self, args: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(HELIOGRAPH);
         command.args(args).env("RUST_LOG", "warn").stdin(Stdio::null());
         command.args(["--query", &self.query, "--token", &self.token]);
         Ok(command.args(["--clickhouse", &self.clickhouse]).output()?)
+    }
+
+    /// Registers a site that the gateway then knows, and returns its token.
+    pub async fn add_site(&self, id: &str) -> anyhow::Result<String> {
+        let added = self.command(&["site", "add", id, "--tenant", "t1", "--zone", "Asia/Tokyo"])?;
+        ensure!(added.status.success(), "{}", text(&added));
+        let token = String::from_utf8(added.stdout)?.trim().to_owned();
+        // The gateway learns of a new site within a second.
+        let client = reqwest::Client::new();
+        for _ in 0..100 {
+            let probe = client.post(format!("{}/api/v2/write", self.gateway));
+            if probe.bearer_auth(&token).send().await?.status() != 401 {
+                return Ok(token);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the gateway does not know {id}")
+    }
+
+    /// `kill -9` of the store.
+    pub fn kill_store(&mut self) {
+        self.store = None;
+    }
+
+    /// Starts it again, on its old port and data.
+    pub fn start_store(&mut self, dir: &Path) -> anyhow::Result<()> {
+        self.store = Some(store(dir, self.store_port)?.0);
+        Ok(())
+    }
+
+    /// SIGTERM to every service; each must leave with status 0.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        for service in &mut self.services {
+            let status = terminate(&mut service.0)?;
+            ensure!(status.success(), "a service ended with {status}");
+        }
+        Ok(())
     }
 
     fn is_up(&self) -> bool {
@@ -79,57 +168,22 @@ fn text(output: &Output) -> String {
 async fn on_kafka_with_each_service_as_its_own_process() -> anyhow::Result<()> {
     let dir = data_dir();
     let broker = Broker::start()?;
-    let (_store, clickhouse) = store(dir.path())?;
-    let gateway = ports_in_a_row(2)?;
-    let query = gateway + 1;
-    let config = dir.path().join("heliograph.toml");
-    let bootstrap = broker.bootstrap_servers();
-    std::fs::write(
-        &config,
-        format!(
-            "[log.kafka]\nbootstrap_servers = \"{bootstrap}\"\nreplicas = 1\n\
-             min_insync_replicas = 1\n[store]\nurl = \"{clickhouse}\"\n\
-             [gateway]\nlisten = \"127.0.0.1:{gateway}\"\ninstance = \"g1\"\n\
-             [writer]\ninstance = \"w1\"\n[query]\nlisten = \"127.0.0.1:{query}\"\n"
-        ),
-    )?;
-    let migrate = heliograph(dir.path()).args(["migrate", "--config"]).arg(&config).output()?;
-    ensure!(migrate.status.success(), "{}", text(&migrate));
-    let said = String::from_utf8(migrate.stdout)?;
-    let token = said.rsplit(' ').next().context("the operator's token")?.trim().to_owned();
-    let again = heliograph(dir.path()).args(["migrate", "--config"]).arg(&config).output()?;
+    let cluster = Cluster::start(dir.path(), &broker, "")?;
+    let config = &cluster.config;
+    let again = heliograph(dir.path()).args(["migrate", "--config"]).arg(config).output()?;
     ensure!(again.status.success() && !text(&again).contains("token"), "{}", text(&again));
-
-    let mut services = Vec::new();
-    for name in ["gateway", "writer", "query"] {
-        services.push(service(name, &config)?);
-    }
-    let cluster = Cluster {
-        gateway: format!("http://127.0.0.1:{gateway}"),
-        query: format!("http://127.0.0.1:{query}"),
-        clickhouse,
-        token,
-    };
-    ensure!(wait_for(READY_MAX, || cluster.is_up()), "the services do not listen");
     upload_and_audit(&cluster).await?;
     let doctor = ["doctor", "--json", "--token", &cluster.token, "--config"];
-    let doctor = heliograph(dir.path()).args(doctor).arg(&config).output()?;
+    let doctor = heliograph(dir.path()).args(doctor).arg(config).output()?;
     ensure!(doctor.status.success(), "{}", text(&doctor));
     for said in ["3 migrations applied", "3 as declared", "an operator's", "is ready"] {
         ensure!(text(&doctor).contains(said), "{said}: {}", text(&doctor));
     }
-    for service in &mut services {
-        let status = terminate(&mut service.0)?;
-        ensure!(status.success(), "a service ended with {status}");
-    }
-    Ok(())
+    cluster.stop()
 }
 
 async fn upload_and_audit(cluster: &Cluster) -> anyhow::Result<()> {
-    let add = ["site", "add", "s1", "--tenant", "t1", "--zone", "Asia/Tokyo"];
-    let added = cluster.command(&add)?;
-    ensure!(added.status.success(), "{}", text(&added));
-    let token = String::from_utf8(added.stdout)?.trim().to_owned();
+    let token = cluster.add_site("s1").await?;
     let reading = |minute: u32, value: f64| {
         json!({ "device": "inv1", "metric": "ac_power", "value": value,
                 "ts": format!("2026-01-01T00:{minute:02}:00Z") })
@@ -138,16 +192,8 @@ async fn upload_and_audit(cluster: &Cluster) -> anyhow::Result<()> {
     let url = format!("{}/v1/uploads", cluster.gateway);
     for readings in [json!([reading(0, 1.0), reading(1, 2.0)]), json!([reading(1, 3.0)])] {
         let body = json!({ "site": "s1", "readings": readings });
-        let mut status = 401;
-        // The gateway learns of a new site within a second.
-        for _ in 0..50 {
-            let answer = client.post(&url).bearer_auth(&token).json(&body).send().await?;
-            status = answer.status().as_u16();
-            if status != 401 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let answer = client.post(&url).bearer_auth(&token).json(&body).send().await?;
+        let status = answer.status();
         ensure!(status == 200, "{status}");
     }
     let audit = cluster.command(&["audit", "--json"])?;

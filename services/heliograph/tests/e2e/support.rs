@@ -33,6 +33,7 @@ pub struct Ready {
     pub gateway: String,
     pub query: String,
     pub clickhouse: String,
+    pub ops: String,
 }
 
 /// Where the stderr of `up` lies, in its data directory.
