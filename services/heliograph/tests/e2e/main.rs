@@ -18,4 +18,5 @@ mod separate;
 mod spine;
 mod support;
 mod torture;
+mod trace;
 mod upload;

@@ -129,7 +129,7 @@ impl Up {
         Ok(QueryServiceClient::new(self.channel().await?))
     }
 
-    async fn channel(&self) -> anyhow::Result<Authorized> {
+    pub async fn channel(&self) -> anyhow::Result<Authorized> {
         let channel = Channel::from_shared(self.ready.query.clone())?.connect().await?;
         let token = MetadataValue::try_from(format!("Bearer {}", self.operator_token))?;
         let add: AddToken = Box::new(move |mut request: Request<()>| {
