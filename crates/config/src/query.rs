@@ -19,6 +19,8 @@ pub struct QueryConfig {
     pub ops: OpsConfig,
     /// Calls at a time; one more is refused with RESOURCE_EXHAUSTED.
     pub concurrency_max: usize,
+    /// Calls of one tenant at a time, so that none can take all places.
+    pub tenant_concurrency_max: usize,
     /// `ReadLog` streams at a time; they have places of their own, so that an audit of hours takes
     /// none from viewers.
     pub log_streams_max: usize,
@@ -44,6 +46,7 @@ impl Default for QueryConfig {
             http: HttpLimits::default(),
             ops: OpsConfig::local(9103),
             concurrency_max: 16,
+            tenant_concurrency_max: 8,
             log_streams_max: 4,
             deadline_max: Duration::from_secs(30),
             points_max: 100_000,
@@ -66,6 +69,7 @@ impl QueryConfig {
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::of("query");
         found.range("concurrency_max", self.concurrency_max, 1, 100_000);
+        found.range("tenant_concurrency_max", self.tenant_concurrency_max, 1, 100_000);
         found.range("log_streams_max", self.log_streams_max, 1, 100_000);
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(3_600));
         found.time("deadline_max", self.deadline_max, least, most);
@@ -97,6 +101,11 @@ mod tests {
         good.validate().unwrap();
         let rows = [
             ("no places", QueryConfig { concurrency_max: 0, ..good.clone() }, "concurrency_max"),
+            (
+                "no places for a tenant",
+                QueryConfig { tenant_concurrency_max: 0, ..good.clone() },
+                "tenant_concurrency_max",
+            ),
             ("no streams", QueryConfig { log_streams_max: 0, ..good.clone() }, "log_streams_max"),
             (
                 "a deadline that nothing can meet",

@@ -6,6 +6,7 @@
 //! header timer, and each connection with a watch on its open requests.
 
 mod connection;
+mod stream;
 
 use crate::Shutdown;
 use axum::{Router, extract::ConnectInfo};
@@ -17,12 +18,13 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use stream::Streams;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::Semaphore,
@@ -54,6 +56,9 @@ pub struct HttpLimits {
     /// A connection without an open request is closed after so long.
     #[serde(with = "crate::config::duration")]
     pub idle_timeout: Duration,
+    /// Time for an HTTP/2 client to take the next part of an answer; after that its stream is reset.
+    #[serde(with = "crate::config::duration")]
+    pub write_timeout: Duration,
     /// Time for a silent HTTP/2 client to answer when it is asked whether it is still there.
     #[serde(with = "crate::config::duration")]
     pub keep_alive_timeout: Duration,
@@ -74,6 +79,7 @@ impl Default for HttpLimits {
             connections_max: 10_000,
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
             keep_alive_timeout: Duration::from_secs(10),
             header_bytes_max: 32 * 1024,
             headers_max: 100,
@@ -92,6 +98,7 @@ impl HttpLimits {
         for (key, value) in [
             ("header_read_timeout", self.header_read_timeout),
             ("idle_timeout", self.idle_timeout),
+            ("write_timeout", self.write_timeout),
             ("keep_alive_timeout", self.keep_alive_timeout),
             ("drain_timeout", self.drain_timeout),
         ] {
@@ -208,8 +215,8 @@ pub async fn serve(
     }
 }
 
-fn builder(limits: &HttpLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: &HttpLimits) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { write_timeout: limits.write_timeout });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -328,6 +335,7 @@ mod tests {
             ("connections_max", HttpLimits { connections_max: 0, ..Default::default() }),
             ("header_read_timeout", HttpLimits { header_read_timeout: zero, ..Default::default() }),
             ("idle_timeout", HttpLimits { idle_timeout: zero, ..Default::default() }),
+            ("write_timeout", HttpLimits { write_timeout: zero, ..Default::default() }),
             ("keep_alive_timeout", HttpLimits { keep_alive_timeout: zero, ..Default::default() }),
             ("header_bytes_max", HttpLimits { header_bytes_max: 8_191, ..Default::default() }),
             ("headers_max", HttpLimits { headers_max: 0, ..Default::default() }),

@@ -4,6 +4,7 @@
 //! Invariant: nothing here knows what a service does. A service is an `App` with
 //! `build(config, …)` and `run(shutdown)`; this crate is what its `main` and `app` lean on.
 
+pub mod aside;
 pub mod config;
 pub mod health;
 pub mod http;

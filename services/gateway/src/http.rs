@@ -21,7 +21,10 @@ use axum::{
 };
 use heliograph_contract::v1;
 use heliograph_formats::Format;
-use heliograph_service::health::{self, Health};
+use heliograph_service::{
+    aside::{AsideLimits, limited},
+    health::{self, Health},
+};
 use prost::Message;
 use std::sync::Arc;
 use tonic::{Status, service::Routes};
@@ -62,7 +65,7 @@ pub fn routes<H: GrpcHealth>(
         .with_state(gateway.clone())
         .merge(influx::routes(gateway, health.readiness.clone()))
         .merge(health::routes(health))
-        .merge(aside)
+        .merge(limited(aside, AsideLimits::DEFAULT))
         .fallback(nothing_here);
     Ok(router)
 }

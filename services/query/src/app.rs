@@ -6,6 +6,7 @@ use crate::{
     edge,
     edge::Edge,
     metrics::{Metrics, Places},
+    shares::Shares,
     store::Reader,
     viewer::Viewer,
 };
@@ -16,6 +17,7 @@ use heliograph_contract::v1::{
 use heliograph_log::{Log, registry::Projection};
 use heliograph_service::{
     Shutdown,
+    aside::{AsideLimits, limited},
     health::{self, Health},
     http,
 };
@@ -76,6 +78,7 @@ impl App {
         let edge = Edge {
             registry: registry.clone(),
             calls: Arc::new(Semaphore::new(config.concurrency_max)),
+            shares: Shares::new(config.tenant_concurrency_max),
             admin_calls: Arc::new(Semaphore::new(config.concurrency_max)),
             streams: Arc::new(Semaphore::new(config.log_streams_max)),
             deadline_max: config.deadline_max,
@@ -91,12 +94,15 @@ impl App {
         };
         let viewer = QueryServiceServer::new(viewer).max_decoding_message_size(REQUEST_BYTES_MAX);
         let admin = AdminServiceServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let router = Routes::new(viewer)
-            .add_service(admin)
-            .add_service(health_service.max_decoding_message_size(ASIDE_BYTES_MAX))
+        let aside = Routes::new(health_service.max_decoding_message_size(ASIDE_BYTES_MAX))
             .add_service(reflection().build_v1()?.max_decoding_message_size(ASIDE_BYTES_MAX))
             .add_service(reflection().build_v1alpha()?.max_decoding_message_size(ASIDE_BYTES_MAX))
             .into_axum_router()
+            .reset_fallback();
+        let router = Routes::new(viewer)
+            .add_service(admin)
+            .into_axum_router()
+            .merge(limited(aside, AsideLimits::DEFAULT))
             .merge(health::routes(health.clone()))
             .layer(middleware::from_fn_with_state(Arc::new(edge), edge::guard));
         let _following = following.drop_guard();

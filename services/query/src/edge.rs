@@ -4,11 +4,12 @@
 //! limit is refused at once and waits for nothing.
 
 use crate::{
-    access::authenticate,
+    access::{Principal, authenticate},
     count::Call,
     deadline::Deadline,
     error::internal,
     metrics::{Metrics, Places, method},
+    shares::{Share, Shares},
 };
 use axum::{
     extract::{Request, State},
@@ -34,6 +35,8 @@ use tonic::{Code, Status};
 pub struct Edge {
     pub registry: Projection,
     pub calls: Arc<Semaphore>,
+    /// Of `calls`, what each tenant holds.
+    pub shares: Arc<Shares>,
     /// Of operators' calls: no viewer can keep a token from being revoked.
     pub admin_calls: Arc<Semaphore>,
     pub streams: Arc<Semaphore>,
@@ -83,13 +86,14 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
     };
     let principal = authenticate(request.headers(), &edge.registry.current(), role)?;
     let is_admin = role == Role::Operator;
+    let share = take_share(edge, lane, is_admin, &principal)?;
     let permit = take_place(edge, lane, is_admin)?;
     let deadline = Deadline::of_call(request.headers(), edge.deadline_max, Instant::now());
     let extensions = request.extensions_mut();
     extensions.insert(principal);
     extensions.insert(deadline);
     let held = match lane {
-        Lane::Unary => Some(permit),
+        Lane::Unary => Some((permit, share)),
         Lane::Stream => {
             extensions.insert(Place { _held: Arc::new(permit) });
             None
@@ -110,6 +114,23 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(internal("the call broke off", error)),
         Err(_) => Err(ErrorClass::DeadlineExceeded.status("the time for this call is over")),
+    }
+}
+
+/// Viewers' calls alone have shares; operators' calls have places of their own.
+fn take_share(
+    edge: &Edge,
+    lane: Lane,
+    is_admin: bool,
+    caller: &Principal,
+) -> Result<Option<Share>, Status> {
+    const WORDS: &str = "this tenant's places for calls are taken; try again when one has ended";
+    match lane {
+        Lane::Unary if !is_admin => match edge.shares.take(&caller.tenant) {
+            Some(share) => Ok(Some(share)),
+            None => Err(ErrorClass::ResourceExhausted.status(WORDS)),
+        },
+        Lane::Unary | Lane::Stream => Ok(None),
     }
 }
 

@@ -26,6 +26,7 @@ mod read_log;
 mod readings;
 mod replay;
 mod request;
+mod shares;
 mod site;
 mod sql;
 mod store;

@@ -3,6 +3,7 @@
 //! A request is open until the last of its answer was handed to the connection. Invariant: a
 //! connection without an open request ends, whatever its client does or does not send.
 
+use super::stream::HandedOver;
 use crate::Shutdown;
 use axum::{
     Extension,
@@ -86,12 +87,20 @@ pub(super) async fn count(
     next: Next,
 ) -> Response {
     let open = requests.open();
-    next.run(request).await.map(|body| Body::new(Counted { body, _open: open }))
+    let handed_over = HandedOver::here();
+    next.run(request).await.map(|body| Body::new(Counted { body, handed_over, _open: open }))
 }
 
 struct Counted {
     body: Body,
+    handed_over: Option<HandedOver>,
     _open: Open,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.handed_over.iter().for_each(HandedOver::taken);
+    }
 }
 
 impl HttpBody for Counted {
@@ -102,7 +111,12 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.handed_over.iter().for_each(HandedOver::taken);
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.handed_over.iter().for_each(HandedOver::part);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

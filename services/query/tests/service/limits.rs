@@ -85,6 +85,29 @@ async fn a_call_over_the_limit_is_refused_at_once_and_a_place_comes_back() {
 }
 
 #[tokio::test]
+async fn a_tenant_takes_its_share_and_leaves_places_to_others() {
+    let (mute, store) = Mute::start().await;
+    let config =
+        QueryConfig { concurrency_max: 4, tenant_concurrency_max: 2, ..Default::default() };
+    let stage = stage(store, config).await;
+    let greedy = [stage.viewer_of("t1").await, stage.viewer_of("t1").await];
+    let mut statements = Vec::new();
+    for token in &greedy {
+        let mut client = stage.query(token).await;
+        tokio::spawn(async move { client.query_readings(readings()).await });
+        statements.push(mute.statement().await);
+    }
+    let list = v1::ListSitesRequest::default;
+    let status = stage.query(&greedy[0]).await.list_sites(list()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("this tenant's"), "{status}");
+    stage.put_tenant("t2").await;
+    let other = stage.viewer_of("t2").await;
+    stage.query(&other).await.list_sites(list()).await.unwrap();
+    drop(statements);
+}
+
+#[tokio::test]
 async fn a_deadline_reaches_the_store_and_ends_the_statement() {
     let (mute, store) = Mute::start().await;
     let stage = stage(store, QueryConfig::default()).await;
