@@ -17,6 +17,7 @@ pub use lag::ConsumerMetrics;
 use crate::{
     ledger::{Epoch, Ledger},
     port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
+    turn::Turn,
 };
 use heliograph_domain::{Violation, Violations};
 use lag::{Ages, Position};
@@ -120,6 +121,7 @@ pub struct Consumer {
     done: mpsc::UnboundedReceiver<Done>,
     ages: Ages,
     metrics: ConsumerMetrics,
+    turn: Turn,
 }
 
 impl Consumer {
@@ -140,8 +142,15 @@ impl Consumer {
             done,
             ages: Ages::default(),
             metrics,
+            turn: Turn::untold(),
         };
         (consumer, ProcessorSide { work: work_receiver, done: done_sender })
+    }
+
+    /// Tells `turn` each time that the consumer turns: at least once a commit interval, unless the
+    /// log itself makes it wait.
+    pub fn watched(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// Consumes until `shutdown`, then drains, commits and leaves the group.
@@ -153,6 +162,7 @@ impl Consumer {
         let mut commit = tokio::time::interval(interval);
         commit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.phase != Phase::Closed {
+            self.turn.turn();
             let deadline = self.phase.deadline();
             tokio::select! {
                 () = shutdown.cancelled(), if !self.phase.is_closing() => self.begin_close(),

@@ -16,6 +16,7 @@ pub mod metered;
 pub mod port;
 pub mod registry;
 pub mod topics;
+pub mod turn;
 
 pub use config::{LogConfig, LogKind, open};
 pub use port::{

@@ -4,7 +4,10 @@
 //! then, so nobody answers from half a registry. What it is not: it never writes; changes are
 //! appended to the topic and come back.
 
-use crate::port::{LogError, LogRead, Record, TopicPartition};
+use crate::{
+    port::{LogError, LogRead, Record, TopicPartition},
+    turn::Turn,
+};
 use heliograph_contract::{registry, topic};
 use heliograph_domain::registry::Registry;
 use std::{sync::Arc, time::Duration};
@@ -38,10 +41,23 @@ impl Projection {
         log: Arc<dyn LogRead>,
         shutdown: CancellationToken,
     ) -> Result<Self, LogError> {
+        Self::load_watched(log, shutdown, Turn::untold()).await
+    }
+
+    /// As [`Projection::load`]; `turn` is told each time that the follower turns.
+    ///
+    /// # Errors
+    /// When the topic cannot be read at all.
+    pub async fn load_watched(
+        log: Arc<dyn LogRead>,
+        shutdown: CancellationToken,
+        turn: Turn,
+    ) -> Result<Self, LogError> {
         let tp = TopicPartition::new(topic::REGISTRY, 0);
         let end = log.offsets(&tp).await?.end;
         let mut view = View::default();
         while view.next_offset < end {
+            turn.turn();
             let records = log.read(&tp, view.next_offset, READ_BYTES_MAX).await?;
             if records.is_empty() {
                 break;
@@ -49,13 +65,19 @@ impl Projection {
             apply(&mut view, records);
         }
         let (publish, receive) = watch::channel(view.clone());
-        tokio::spawn(follow(log, tp, view, publish, shutdown));
+        tokio::spawn(follow(log, tp, view, publish, shutdown, turn));
         Ok(Self { view: receive })
     }
 
     /// The registry as far as it has been read.
     pub fn current(&self) -> Arc<Registry> {
         self.view.borrow().registry.clone()
+    }
+
+    /// Resolves when the topic is no longer followed: after the shutdown, or by a bug.
+    pub async fn stopped(&self) {
+        let mut view = self.view.clone();
+        while view.changed().await.is_ok() {}
     }
 
     /// Waits until the entry appended at `offset` has been read: read your own write.
@@ -77,8 +99,10 @@ async fn follow(
     mut view: View,
     publish: watch::Sender<View>,
     shutdown: CancellationToken,
+    turn: Turn,
 ) {
     loop {
+        turn.turn();
         let records = tokio::select! {
             () = shutdown.cancelled() => return,
             records = next(&*log, &tp, view.next_offset) => records,
@@ -177,6 +201,27 @@ mod tests {
         ) -> Result<(), LogError> {
             self.inner.wait_past(tp, offset, timeout).await
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_follower_turns_while_the_log_is_away() {
+        let inner = MemoryLog::new();
+        inner.ensure_topics(&topics::declared().unwrap()).await.unwrap();
+        let log = Arc::new(Flaky { inner, failures: AtomicU32::new(0) });
+        let (turns, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let told = turns.clone();
+        let turn = Turn::tell(move || {
+            told.fetch_add(1, Ordering::Relaxed);
+        });
+        let followed = Projection::load_watched(log.clone(), stop.clone(), turn).await.unwrap();
+        for failures in [0, u32::MAX] {
+            log.failures.store(failures, Ordering::Relaxed);
+            let before = turns.load(Ordering::Relaxed);
+            tokio::time::sleep(2 * WAIT).await;
+            assert!(turns.load(Ordering::Relaxed) > before, "with {failures} failures to come");
+        }
+        stop.cancel();
+        followed.stopped().await;
     }
 
     /// The clock is the test's: it stands still but for what the follower sleeps.

@@ -8,6 +8,7 @@ pub mod aside;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod liveness;
 pub mod meant;
 pub mod ops;
 pub mod retry;

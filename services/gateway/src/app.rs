@@ -16,10 +16,10 @@ use crate::{
     ticker::Ticker,
     ticks::PartitionTicks,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use heliograph_contract::topic;
 use heliograph_domain::{Timestamp, event_id::hex};
-use heliograph_log::{Log, TopicPartition, registry::Projection, topics};
+use heliograph_log::{Log, TopicPartition, registry::Projection, topics, turn::Turn};
 use heliograph_service::{
     Shutdown,
     health::Health,
@@ -33,6 +33,11 @@ use std::{
 };
 use tokio::net::TcpListener;
 use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// The longest that these loops may take for a turn: a tick is due after 3 s at most; to follow the
+/// registry means to wait for answers of the log, each for 2 minutes at most.
+const TICKER_SILENCE_MAX: Duration = Duration::from_secs(30);
+const REGISTRY_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// How often sites that were not heard are dropped from what remembers their rate.
 const SITES_FORGOTTEN_EVERY: Duration = Duration::from_secs(60);
@@ -69,7 +74,9 @@ impl App {
         let partitions: Arc<[TopicPartition]> =
             (0..count).map(|p| TopicPartition::new(name.clone(), p)).collect();
         let background = Shutdown::new();
-        let registry = Projection::load(log.clone(), background.clone())
+        let heartbeat = health.liveness.register("gateway registry", REGISTRY_SILENCE_MAX);
+        let turn = Turn::tell(move || heartbeat.beat());
+        let registry = Projection::load_watched(log.clone(), background.clone(), turn)
             .await
             .context("gateway: the registry")?;
         let listener = bind(config.listen).await?;
@@ -136,13 +143,13 @@ impl App {
     /// Runs until `shutdown`, then leaves in good order.
     ///
     /// # Errors
-    /// When the routes cannot be put together: a bug. What fails later is answered with 503 and
-    /// said in ticks.
+    /// When the routes cannot be put together or the registry is no longer followed: bugs. What
+    /// fails otherwise is answered with 503 and said in ticks.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { listener, addr, gateway, ticker, self_upload, limits, health, background } =
             self;
         let _background = background.drop_guard();
-        let readiness = health.readiness.clone();
+        let Health { readiness, liveness } = health.clone();
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         let router = http::routes(gateway.clone(), health, grpc_health)?;
         let http_metrics = gateway.metrics.http.clone();
@@ -167,7 +174,12 @@ impl App {
             }
         };
         let own = self_upload.run(shutdown.clone());
-        tokio::join!(uploads, phases, forget, own, ticker.run(leave.clone()));
+        let heartbeat = liveness.register("gateway ticker", TICKER_SILENCE_MAX);
+        let ticks = ticker.run(leave.clone(), heartbeat);
+        tokio::select! {
+            _ = async { tokio::join!(uploads, phases, forget, own, ticks) } => {}
+            () = gateway.registry.stopped() => bail!("the registry is no longer followed"),
+        }
         tracing::info!(%addr, "gateway left");
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use heliograph_contract::event::encode_tick;
 use heliograph_log::{Appended, Log, LogError, NewRecord, TopicPartition};
-use heliograph_service::{Shutdown, retry::Backoff};
+use heliograph_service::{Shutdown, liveness::Heartbeat, retry::Backoff};
 use std::{
     sync::{
         Arc,
@@ -37,12 +37,14 @@ pub struct Ticker {
 type Open = FuturesUnordered<BoxFuture<'static, (usize, Result<Appended, LogError>)>>;
 
 impl Ticker {
-    /// Ticks until `leave`, then says `leaving` to every partition within the deadline.
-    pub async fn run(mut self, leave: Shutdown) {
+    /// Ticks until `leave`, then says `leaving` to every partition within the deadline. Beats at
+    /// each tick, acknowledged or not.
+    pub async fn run(mut self, leave: Shutdown, heartbeat: Heartbeat) {
         let mut due = interval_at(Instant::now() + self.interval, self.interval);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut open, mut healthy) = (Open::new(), true);
         loop {
+            heartbeat.beat();
             tokio::select! {
                 () = leave.cancelled() => break,
                 _ = due.tick() => self.append_due(&open, false),
@@ -52,7 +54,8 @@ impl Ticker {
                 }
             }
         }
-        if timeout(self.leave_timeout, self.leave(&mut open)).await.is_err() {
+        let leaving = timeout(self.leave_timeout, self.leave(&mut open));
+        if heartbeat.while_waiting(leaving).await.is_err() {
             let missing = self.partitions.iter().filter(|(_, t)| !t.has_left()).count();
             tracing::warn!(missing, "left without the last tick on some partitions");
         }

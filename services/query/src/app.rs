@@ -10,11 +10,12 @@ use crate::{
     store::Reader,
     viewer::Viewer,
 };
+use anyhow::bail;
 use axum::{Router, middleware};
 use heliograph_contract::v1::{
     self, admin_service_server::AdminServiceServer, query_service_server::QueryServiceServer,
 };
-use heliograph_log::{Log, registry::Projection};
+use heliograph_log::{Log, registry::Projection, turn::Turn};
 use heliograph_service::{
     Shutdown,
     aside::{AsideLimits, limited},
@@ -22,7 +23,7 @@ use heliograph_service::{
     http,
 };
 use heliograph_store::StoreConfig;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::DropGuard;
 use tonic::service::Routes;
@@ -33,6 +34,9 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// The largest question about health or reflection, which anybody may ask: names.
 const ASIDE_BYTES_MAX: usize = 4 * 1024;
+
+/// To follow the registry means to wait for answers of the log, each for 2 minutes at most.
+const REGISTRY_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// The query service, listening but not yet answering.
 pub struct App {
@@ -66,7 +70,9 @@ impl App {
         let listener = http::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         let following = Shutdown::new();
-        let registry = Projection::load(log.clone(), following.clone()).await?;
+        let heartbeat = health.liveness.register("query registry", REGISTRY_SILENCE_MAX);
+        let turn = Turn::tell(move || heartbeat.beat());
+        let registry = Projection::load_watched(log.clone(), following.clone(), turn).await?;
         let leaving = Shutdown::new();
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let viewer = Viewer {
@@ -133,7 +139,7 @@ impl App {
     /// Serves until `shutdown`, then lets open calls finish within the drain time.
     ///
     /// # Errors
-    /// None of its own; calls tell their callers.
+    /// When the registry is no longer followed: a bug. Calls tell their callers what fails.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         report(&self.reporter, true).await;
         self.health.readiness.ready();
@@ -146,8 +152,10 @@ impl App {
         };
         let (limits, metrics) = (self.config.http, self.metrics.http);
         let serve = http::serve(self.listener, self.router, limits, metrics, shutdown.clone());
-        tokio::join!(leave, serve);
-        Ok(())
+        tokio::select! {
+            _ = async { tokio::join!(leave, serve) } => Ok(()),
+            () = self.registry.stopped() => bail!("the registry is no longer followed"),
+        }
     }
 }
 

@@ -8,13 +8,20 @@ use crate::{
     rollup::roller::{Recompute, Roller},
     tables::Tables,
 };
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use heliograph_contract::topic;
-use heliograph_log::{GroupSpec, Log, consumer::Consumer, registry::Projection, topics};
+use heliograph_log::{
+    GroupSpec, Log, consumer::Consumer, registry::Projection, topics, turn::Turn,
+};
 use heliograph_service::{Shutdown, health::Health};
 use heliograph_store::{StoreConfig, connect};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
+
+/// The longest that these loops may take for a turn: the consumer and the registry's follower wait
+/// for answers of the log, each for 2 minutes at most; the others must not block.
+const LOG_SILENCE_MAX: Duration = Duration::from_secs(300);
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Lists of dirty buckets between inserting and the roller.
 const DIRTY_LISTS_MAX: usize = 4;
@@ -49,31 +56,43 @@ impl App {
     /// When the log or ClickHouse refuse in a way that waiting cannot mend.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { config, log, inserter, health } = self;
+        let Health { readiness, liveness } = health;
         let metrics = inserter.metrics.clone();
-        let following = shutdown.child_token();
-        let registry = Projection::load(log.clone(), following.clone()).await?;
+        // Followed to the end of the drain: rollups are cut by the sites' zones.
+        let following = Shutdown::new();
+        let _following = following.clone().drop_guard();
+        let told = |name| {
+            let heartbeat = liveness.register(name, LOG_SILENCE_MAX);
+            Turn::tell(move || heartbeat.beat())
+        };
+        let registry =
+            Projection::load_watched(log.clone(), following.clone(), told("writer registry"))
+                .await?;
         let group = log.subscribe(group_spec(&config)).await?;
         let (consumer, side) =
             Consumer::new(group, config.consumer.clone(), metrics.consumer.clone());
+        let consumer = consumer.watched(told("writer consumer"));
         // One block is inserted while the next is assembled; there is never a third.
         let (blocks, blocks_receiver) = mpsc::channel(1);
         let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
         let (ownership, ownership_receiver) = mpsc::unbounded_channel();
-        let recompute = Recompute { inserter: inserter.clone(), registry };
+        let recompute = Recompute { inserter: inserter.clone(), registry: registry.clone() };
         let roller = Roller::new(recompute, log.clone(), &config);
         let done = side.done.clone();
         let assembler =
             Assembler { config, log: log.clone(), blocks, ownership, metrics: metrics.clone() };
 
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(assembler.run(side));
+        tasks.spawn(liveness.watch("writer pipeline", SILENCE_MAX, assembler.run(side)));
         tokio::spawn(metrics.consumer.watch(log.clone(), following.clone()));
-        tasks.spawn(insert::run(inserter, log, blocks_receiver, done, marks));
-        tasks.spawn(roller.run(marks_receiver, ownership_receiver));
+        let insert = insert::run(inserter, log, blocks_receiver, done, marks);
+        tasks.spawn(liveness.watch("writer insert", SILENCE_MAX, insert));
+        let roll = roller.run(marks_receiver, ownership_receiver);
+        tasks.spawn(liveness.watch("writer rollup", SILENCE_MAX, roll));
         let mut consuming = tokio::spawn(consumer.run(shutdown.clone()));
-        health.readiness.ready();
+        readiness.ready();
         tokio::spawn({
-            let (readiness, shutdown) = (health.readiness, shutdown.clone());
+            let shutdown = shutdown.clone();
             async move {
                 shutdown.cancelled().await;
                 readiness.leaving();
@@ -83,11 +102,13 @@ impl App {
             outcome = &mut consuming => outcome.context("consumer")?.context("consumer"),
             // A part of the pipeline that ends before the consumer has failed.
             Some(outcome) = tasks.join_next() => outcome.context("pipeline")?.context("pipeline"),
+            () = registry.stopped() => {
+                Err(anyhow!("the registry is no longer followed"))
+            }
         };
         consuming.abort();
         // What the consumer did not wait for is void: it is read again after the next start.
         tasks.shutdown().await;
-        following.cancel();
         outcome
     }
 }

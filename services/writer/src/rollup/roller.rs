@@ -152,18 +152,19 @@ impl Roller {
             return Ok(());
         }
         let limit = self.dirty_max;
-        let rows: Vec<(String, u32, u32, u64)> = self
-            .recompute
-            .inserter
-            .client
+        let Inserter { client, timeout, .. } = &self.recompute.inserter;
+        let rows = client
             .query(&format!(
                 "SELECT site_id, toUnixTimestamp(bucket), log_partition, version \
                  FROM {DIRTY_BUCKETS} FINAL WHERE dirty = 1 AND ({}) \
                  ORDER BY site_id, bucket LIMIT {limit}",
                 below.join(" OR ")
             ))
-            .fetch_all()
-            .await?;
+            .fetch_all();
+        let rows: Vec<(String, u32, u32, u64)> = match tokio::time::timeout(*timeout, rows).await {
+            Ok(rows) => rows?,
+            Err(_) => return Err(clickhouse::error::Error::TimedOut.into()),
+        };
         if rows.len() < limit {
             self.unread.clear();
         }
