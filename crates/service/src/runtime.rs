@@ -1,11 +1,20 @@
-//! `main` of a service: parse, build, wait.
+//! `main` of a service: parse, build, wait; and what a crash may leave behind.
+//!
+//! A crash leaves a line in the log and no core dump, which would hold what its memory held and
+//! could fill the disk. What it is not: it restarts nothing. A panic of an essential loop ends its
+//! service, which whoever runs it starts again.
 
 use crate::{Shutdown, config::ConfigError, telemetry};
+#[cfg(target_os = "linux")]
+use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{future::Future, process::ExitCode};
+use std::{backtrace::Backtrace, future::Future, panic, process::ExitCode};
 
 /// sysexits: the command or its configuration is wrong.
 const EX_USAGE: u8 = 64;
+
+/// With `1` here the limits of core dumps stay as they are, to look into a crash.
+pub const CORE_DUMPS: &str = "HELIOGRAPH_CORE_DUMPS";
 
 /// Runs `work` until it ends, handing it a [`Shutdown`] that SIGTERM and Ctrl-C cancel. Prints
 /// the error chain of a failure; a [`ConfigError`] anywhere in it is told mistake by mistake, one line
@@ -16,6 +25,10 @@ where
     Fut: Future<Output = anyhow::Result<ExitCode>>,
 {
     raise_descriptors();
+    if std::env::var_os(CORE_DUMPS).is_none_or(|value| value != "1") {
+        forbid_core_dumps();
+    }
+    log_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&anyhow::Error::from(error)),
@@ -44,6 +57,36 @@ fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // A limit that cannot be raised is said by `warn_of_descriptors` where it matters.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// By both means: the limit is for dumps into files, the other for those into a pipe, which no limit
+/// holds. The latter also keeps others of the same user from looking into our memory.
+fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps stay possible");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps stay possible");
+    }
+}
+
+/// A panic of any thread becomes a line like any other, for those who read logs by machine.
+fn log_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !tracing::dispatcher::has_been_set() {
+            return before(panic);
+        }
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        // Only where RUST_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        tracing::error!(panic = message, location, thread, %backtrace, "panicked");
+    }));
 }
 
 /// Warns when `connections_max` does not fit below the limit of open files.

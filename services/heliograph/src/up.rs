@@ -163,16 +163,17 @@ async fn serve(
 /// A service that ran for so long is started again without the delay of earlier failures.
 const RAN_WELL: Duration = Duration::from_secs(60);
 
-/// Runs a service again whenever it fails, until `shutdown`.
+/// Runs a service again whenever it fails or panics, until `shutdown`.
 async fn supervise<F, Fut>(name: &'static str, shutdown: Shutdown, start: F)
 where
     F: Fn(Shutdown) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     while !shutdown.is_cancelled() {
         let started = tokio::time::Instant::now();
-        match start(shutdown.child_token()).await {
+        let running = tokio::spawn(start(shutdown.child_token())).await;
+        match running.context("panicked").flatten() {
             Ok(()) => return,
             Err(error) => {
                 if started.elapsed() > RAN_WELL {
