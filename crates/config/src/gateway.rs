@@ -133,6 +133,11 @@ impl GatewayConfig {
         found
     }
 
+    /// The longest from SIGTERM to the end of the process: what an orchestrator must wait at least.
+    pub fn leave_max(&self) -> Duration {
+        self.http.leave_max() + self.leave_timeout + Duration::from_secs(2)
+    }
+
     /// The policy behind `Retry-After`.
     ///
     /// # Errors

@@ -65,6 +65,11 @@ impl QueryConfig {
         ConfigError::check(self.violations())
     }
 
+    /// The longest from SIGTERM to the end of the process: what an orchestrator must wait at least.
+    pub fn leave_max(&self) -> Duration {
+        self.http.leave_max() + Duration::from_secs(2)
+    }
+
     /// Every value that makes no sense.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::of("query");

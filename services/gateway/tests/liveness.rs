@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use heliograph_gateway::{App, Metrics};
+use heliograph_gateway::{App, GatewayConfig, Metrics};
 use heliograph_service::{Shutdown, health::Health};
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ async fn the_loops_turn_while_the_log_answers_nothing() {
         let health = Health::default();
         let (liveness, shutdown) = (health.liveness.clone(), Shutdown::new());
         let metrics = Metrics::default();
-        let app = App::build(config(), log.clone(), health, metrics).await.unwrap();
+        let config = GatewayConfig { tick_interval: Duration::from_secs(1), ..config() };
+        let app = App::build(config, log.clone(), health, metrics).await.unwrap();
         let running = tokio::spawn(app.run(shutdown.clone()));
         for _ in 0..360 {
             tokio::time::sleep(Duration::from_secs(10)).await;
