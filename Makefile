@@ -12,7 +12,7 @@ run: ## the main job: every service on this machine, with live data of the sampl
 test: ## set up what the tests need and run them all; ends with "N passed, N failed"
 	@scripts/test.sh
 
-lint: ## format, clippy, licences, contract, scripts
+lint: ## format, clippy, licences, contract, scripts, images and manifests
 	@scripts/lint.sh
 
 fmt: ## format the Rust code

@@ -34,7 +34,7 @@ need_maven() { need mvn maven "Kafka's jars come through Maven"; }
 need_venv() {
     # Debian's python3 has the module venv without what it needs to work.
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
-        want python3-venv "the tests compare with a calculation in pandas"
+        want python3-venv "the tests compare with pandas, and the checks of k8s/ are Python"
 }
 
 apt_install() {

@@ -28,6 +28,7 @@ check "licences and sources" deny
 check "proto style" scripts/proto.sh lint
 check "proto breaking changes" scripts/proto.sh breaking
 check "scripts" shell
+check "images, compose and Kubernetes" scripts/k8s/check.sh
 check "names of machines and registries" scripts/check-tree.sh
 [ -z "$failed" ] || die "failed: ${failed#, }"
 say "all is well"

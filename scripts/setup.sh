@@ -23,6 +23,7 @@ for job in "$@"; do
     run) need_npm ;;
     lint)
         need_npm
+        need_venv
         { cargo clippy --version && cargo fmt --version; } >/dev/null ||
             die "clippy or rustfmt is missing: rustup component add clippy rustfmt"
         need shellcheck shellcheck "it checks the scripts"
@@ -42,11 +43,18 @@ install_missing
 for job in "$@"; do
     case $job in
     run) scripts/fetch-libchdb.sh >/dev/null ;;
-    lint) scripts/fetch-buf.sh >/dev/null && scripts/fetch-cargo-deny.sh >/dev/null ;;
+    lint)
+        scripts/fetch-buf.sh >/dev/null
+        scripts/fetch-cargo-deny.sh >/dev/null
+        scripts/fetch-kustomize.sh >/dev/null
+        scripts/python-env.sh k8s >/dev/null
+        ;;
     test)
         scripts/fetch-libchdb.sh >/dev/null
         scripts/kafka/fetch.sh >/dev/null
         scripts/python-env.sh >/dev/null
+        scripts/python-env.sh k8s >/dev/null
+        scripts/fetch-kustomize.sh >/dev/null
         scripts/fetch-buf.sh >/dev/null
         ;;
     esac

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets up and runs every test of the workspace once, to the end, and then fuzzes every parser for a
-# while; the last line is "N passed, N failed" over all test binaries and fuzz targets (also in
-# target/test-result.txt). The status is 0 when nothing failed. With arguments nothing is fuzzed:
-# they go to cargo test.
+# Sets up and runs every test of the workspace once, to the end, then those of the checks of k8s/, and
+# then fuzzes every parser for a while; the last line is "N passed, N failed" over all of them (also
+# in target/test-result.txt). The status is 0 when nothing failed. With arguments only cargo test
+# runs: they go to it.
 set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
@@ -15,7 +15,10 @@ scripts/setup.sh test
 status=0
 cargo test --workspace --locked --no-fail-fast "$@" | tee "$log" || status=$?
 # Whatever the tests said: these are results of their own.
-if [ $# -eq 0 ]; then scripts/fuzz.sh test | tee -a "$log" || status=$?; fi
+if [ $# -eq 0 ]; then
+    scripts/k8s/test.sh | tee -a "$log" || status=$?
+    scripts/fuzz.sh test | tee -a "$log" || status=$?
+fi
 # A binary that crashed, or did not build, leaves no result line: it still counts as a failure.
 awk -v status="$status" '
     /^test result: / {
