@@ -1,7 +1,8 @@
 //! `/livez` and `/readyz`: am I wedged; should I get traffic.
 //!
-//! Liveness is about this process's own loops (`liveness`). Readiness is about this process alone. It does not turn on a dependency that all replicas
-//! share: when every server goes unready, there is nowhere to fail over to.
+//! Liveness is about this process's own loops (`liveness`), readiness about this process alone. It
+//! does not turn on a dependency that all replicas share: when every server goes unready, there is
+//! nowhere to fail over to.
 
 use crate::liveness::Liveness;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};

@@ -93,8 +93,9 @@ async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let store = installation.store.clone();
-    // One process, one answer: the gateway is what must be ready.
+    // One process, one answer: it is alive when every loop turns, and ready when the gateway is.
     let health = Health::default();
+    let others = Health { liveness: health.liveness.clone(), ..Health::default() };
     let gateway_metrics = heliograph_gateway::Metrics::register(ops.registry());
     let writer_metrics = heliograph_writer::Metrics::register(ops.registry());
     let query_metrics = heliograph_query::Metrics::register(ops.registry());
@@ -105,11 +106,11 @@ async fn serve(
         .await
         .context("gateway")?;
     let start_query = {
-        let log = log.clone();
-        let store = store.clone();
+        let (log, store, health) = (log.clone(), store.clone(), others.clone());
         move |config: QueryConfig| {
             let (store, log, metrics) = (store.clone(), log.clone(), query_metrics.clone());
-            async move { Query::build(config, store, log, Health::default(), metrics).await }
+            let health = health.clone();
+            async move { Query::build(config, store, log, health, metrics).await }
         }
     };
     let query = start_query(config.query.clone()).await.context("query")?;
@@ -132,11 +133,8 @@ async fn serve(
         let (config, store, log) = (config.writer.clone(), store.clone(), log.clone());
         move |shutdown| {
             let (config, store, log) = (config.clone(), store.clone(), log.clone());
-            let metrics = writer_metrics.clone();
-            async move {
-                let health = Health::default();
-                Writer::build(config, &store, log, health, metrics).await?.run(shutdown).await
-            }
+            let (health, metrics) = (others.clone(), writer_metrics.clone());
+            async move { Writer::build(config, &store, log, health, metrics).await?.run(shutdown).await }
         }
     }));
     let first = std::sync::Mutex::new(Some(query));
