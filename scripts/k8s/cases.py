@@ -182,7 +182,7 @@ CASES = [
          ("HELIOGRAPH_CONFIG: got /etc/heliograph/heliograph.toml",)),
     Case("settings", "less grace than the gateway's drain", GATEWAY,
          replace("terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 20"),
-         ("StatefulSet gateway", "terminationGracePeriodSeconds: got 20, want more than 20",
+         ("StatefulSet gateway", "terminationGracePeriodSeconds: got 20, want more than 21",
           "preStop 5 s", "gateway.http.drain_timeout 10 s", "gateway.leave_timeout 3 s")),
     Case("settings", "a longer drain of the writer than its grace", TOML,
          append("\n[writer.consumer]\ndrain_timeout_ms = 25000\n"),
