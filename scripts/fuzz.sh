@@ -139,7 +139,7 @@ merge() {
         new=$out/merged/$name
         rm -rf "$new"
         mkdir -p "$new" "$out/scratch/$name"
-        "$bin/$name" -merge=1 -max_len=$input_bytes_max -rss_limit_mb=$rss_mb_max \
+        "$bin/$name" -set_cover_merge=1 -use_counters=0 -max_len=$input_bytes_max -rss_limit_mb=$rss_mb_max \
             -timeout=$input_secs_max "$new" "$root/fuzz/corpus/$name" "$out/scratch/$name" \
             >"$out/$name.log" 2>&1 || die "no merge of $name, see ${out#"$root"/}/$name.log"
         rm -rf "${root:?}/fuzz/corpus/$name"
