@@ -99,7 +99,7 @@ all() { # SECONDS TARGET …
     local seconds=$1 name
     shift
     for name in "$@"; do
-        while [ "$(jobs -pr | wc -l)" -ge $parallel ]; do wait -n || true; done
+        while [ "$(jobs -pr | wc -l)" -ge "$parallel" ]; do wait -n || true; done
         one "$seconds" "$name" &
     done
     wait
