@@ -3,7 +3,7 @@
 //! A socket that is closed while something that its client sent is unread resets the connection,
 //! and a reset can overtake an answer that is still under way. So a connection ends in two steps:
 //! our side is closed, and what still comes is read and thrown away until the client has closed
-//! his. Invariant: that takes a bounded time and no memory.
+//! his. Invariant: that takes a bounded time, a bounded number of bytes and no memory.
 
 use std::{
     io,
@@ -19,6 +19,8 @@ use tokio::{
 
 /// A client that sees the end has so long to close his side.
 const LINGER: Duration = Duration::from_secs(1);
+/// What is under way of an upload that was refused early. Who sends more is not going to read.
+const LINGER_BYTES_MAX: usize = 4 << 20;
 
 /// Where a stream lies when HTTP has done with it.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +37,14 @@ impl Back {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut ignored = [0; 1_024];
-        let gone = async { while matches!(stream.read(&mut ignored).await, Ok(1..)) {} };
+        let (mut ignored, mut bytes) = ([0; 1_024], 0);
+        let gone = async {
+            while let Ok(read @ 1..) = stream.read(&mut ignored).await
+                && bytes < LINGER_BYTES_MAX
+            {
+                bytes += read;
+            }
+        };
         let _ = tokio::time::timeout(LINGER, gone).await;
     }
 }
