@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from policy import IMAGE
-from settings import DRAIN_KEYS, RUNTIME_REST_SECS, load, seconds
+from settings import DRAIN_KEYS, load, rest_secs, seconds
 from tree import Finding, Tree
 
 OURS = ("migrate", "gateway", "writer", "query")
@@ -70,7 +70,7 @@ def _configuration(tree: Tree, name: str, service: dict[str, Any]) -> Iterator[F
         yield _finding(name, f"configuration: {mistake}")
     if loaded.mistakes or name not in DRAIN_KEYS:
         return
-    needs = RUNTIME_REST_SECS + sum(seconds(loaded.get(key)) for key in DRAIN_KEYS[name])
+    needs = rest_secs(name) + sum(seconds(loaded.get(key)) for key in DRAIN_KEYS[name])
     if seconds(service.get("stop_grace_period", "10s")) <= needs:
         yield _finding(
             name,

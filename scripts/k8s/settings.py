@@ -26,10 +26,17 @@ DRAIN_KEYS: dict[str, tuple[str, ...]] = {
     "query": ("query.http.leave_delay", "query.http.drain_timeout"),
 }
 SHUTDOWN_WORDS = re.compile(r"(^|[._])(drain|leave|leaving|shutdown)")
+# A consumer that leaves its group waits for the brokers (CLOSE_TIMEOUT of crates/log/src/kafka/group.rs).
+GROUP_REST_SECS = {"writer": 10.0}
 # What no key says: handshakes in the backlog (crates/service/src/http/listener.rs), and blocking
 # calls that may go on after all that (crates/service/src/runtime.rs: 2 s).
 RUNTIME_REST_SECS = 3.0
 SECRET = "from-a-secret"
+
+
+def rest_secs(service: str) -> float:
+    """What leaving takes beside the keys."""
+    return RUNTIME_REST_SECS + GROUP_REST_SECS.get(service, 0.0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def _drain(workload: Resource, loaded: Loaded) -> Iterator[Finding]:
     parts = {
         "preStop": pause,
         **{key: seconds(loaded.get(key)) for key in keys},
-        "rest": RUNTIME_REST_SECS,
+        "rest": rest_secs(workload.name),
     }
     needs = sum(parts.values())
     grace = workload.pod.get("terminationGracePeriodSeconds", 30)

@@ -21,5 +21,5 @@ pub mod turn;
 pub use config::{LogConfig, LogKind, open};
 pub use port::{
     Appended, GroupConsumer, GroupEvent, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange,
-    Record, TopicPartition,
+    Record, TopicPartition, may_pass,
 };

@@ -161,6 +161,12 @@ impl LogError {
     }
 }
 
+/// Whether a failure is the log's, and may pass by itself.
+pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<LogError>()).any(LogError::is_transient)
+}
+
 /// Reading without a group: what projections, replays and audits need.
 #[async_trait]
 pub trait LogRead: Send + Sync {

@@ -4,11 +4,11 @@
 //! could fill the disk. What it is not: it restarts nothing. A panic of an essential loop ends its
 //! service, which whoever runs it starts again.
 
-use crate::{Shutdown, config::ConfigError, telemetry};
+use crate::{Shutdown, config::ConfigError, retry::Backoff, telemetry};
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{backtrace::Backtrace, future::Future, panic, process::ExitCode};
+use std::{backtrace::Backtrace, future::Future, panic, process::ExitCode, time::Duration};
 
 /// sysexits: the command or its configuration is wrong.
 const EX_USAGE: u8 = 64;
@@ -49,6 +49,35 @@ where
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
+}
+
+/// Does `what` until it is done, with growing pauses while `may_pass` says that its failure can pass
+/// by itself; none when `shutdown` came first. A process that starts while Kafka is away so waits
+/// for it, instead of ending and being started again ever later.
+///
+/// # Errors
+/// The first that does not pass.
+pub async fn patiently<T>(
+    shutdown: &Shutdown,
+    may_pass: impl Fn(&anyhow::Error) -> bool,
+    what: impl AsyncFn() -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let tries = async {
+        loop {
+            match what().await {
+                Ok(done) => return Ok(done),
+                Err(error) if may_pass(&error) => {
+                    let delay = backoff.next_delay();
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, ?delay, "cannot start yet; trying again");
+                    tokio::time::sleep(delay).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    shutdown.run_until_cancelled(tries).await.transpose()
 }
 
 /// A connection is a descriptor, and so is a file of the log: where the soft limit is the usual

@@ -152,7 +152,7 @@ impl App {
         let Health { readiness, liveness } = health.clone();
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         let router = http::routes(gateway.clone(), health, grpc_health)?;
-        let http_metrics = gateway.metrics.http.clone();
+        let (http_metrics, leave_delay) = (gateway.metrics.http.clone(), limits.leave_delay);
         let (leave, stop) = (Shutdown::new(), shutdown.clone());
         let uploads = async {
             serve(listener, router, limits, http_metrics, shutdown.clone()).await;
@@ -165,6 +165,8 @@ impl App {
             stop.cancelled().await;
             readiness.leaving();
             report(&reporter, ServingStatus::NotServing).await;
+            // As long as connections are let in, so are streams.
+            tokio::time::sleep(leave_delay).await;
             gateway.leaving.cancel();
         };
         let forget = async {

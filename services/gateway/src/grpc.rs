@@ -69,9 +69,9 @@ pub async fn upload(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
             let (gateway, sender) = (call.gateway.clone(), call.sender.clone());
             let request = request.map(|body| arriving.watch(gateway, sender, body));
             let mut grpc = grpc::<v1::UploadResponse>(&call.gateway);
-            grpc.client_streaming(One(Arc::new(call), arriving), request)
-                .await
-                .map(axum::body::Body::new)
+            let counted = call.gateway.clone();
+            let answer = grpc.client_streaming(One(Arc::new(call), arriving), request).await;
+            count_unread(&counted, Protocol::Grpc, answer.map(axum::body::Body::new))
         }
         Err(problem) => refuse(&gateway, Protocol::Grpc, trace, &problem),
     }
@@ -85,10 +85,21 @@ pub async fn upload_stream(State(gateway): State<Arc<Gateway>>, request: Request
     match call {
         Ok((place, call)) => {
             let mut grpc = grpc::<v1::UploadStreamResponse>(&call.gateway);
-            grpc.streaming(Many(Some((call, place))), request).await.map(axum::body::Body::new)
+            let counted = call.gateway.clone();
+            let answer = grpc.streaming(Many(Some((call, place))), request).await;
+            count_unread(&counted, Protocol::GrpcStream, answer.map(axum::body::Body::new))
         }
         Err(problem) => refuse(&gateway, Protocol::GrpcStream, trace, &problem),
     }
+}
+
+/// A compression that is not taken is answered by tonic, before any message is asked for.
+fn count_unread(gateway: &Gateway, protocol: Protocol, answer: Response) -> Response {
+    let status = Status::from_header_map(answer.headers());
+    if status.is_some_and(|status| status.code() == Code::Unimplemented) {
+        gateway.metrics.unsupported(protocol);
+    }
+    answer
 }
 
 /// Nothing of the call was read.
@@ -185,7 +196,13 @@ impl Call {
         let message = match message {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return None,
-            Ok(Err(status)) => return Some(Err(unread(gateway, status).status())),
+            Ok(Err(status)) => {
+                let unread = unread(gateway, status);
+                if let Unread::Refused(problem) = &unread {
+                    gateway.metrics.begin(Protocol::GrpcStream).end(Err(problem));
+                }
+                return Some(Err(unread.status()));
+            }
             Err(_) => {
                 let idle = format!("no upload came for {:?}", gateway.stream_idle_timeout);
                 return Some(Err(Status::deadline_exceeded(idle)));

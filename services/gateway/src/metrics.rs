@@ -18,6 +18,9 @@ use std::time::Instant;
 /// Who sent an upload gave it up before it was answered, or sent no whole message.
 const ABANDONED: &str = "abandoned";
 
+/// Problems of requests that are none.
+const NO_UPLOADS: [&str; 2] = ["not-found", "wrong-method"];
+
 /// How an upload comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -105,8 +108,10 @@ impl Metrics {
         let mut of = Register::new(registry, "gateway");
         let protocols = || Protocol::ALL.map(|p| labels([("protocol", p.name())]));
         let refusals = Protocol::ALL.into_iter().flat_map(|p| {
-            let reasons = Problem::KINDS.into_iter().chain([ABANDONED]);
-            reasons.map(move |reason| labels([("protocol", p.name()), ("reason", reason)]))
+            let reasons = Problem::KINDS.into_iter().filter(|kind| !NO_UPLOADS.contains(kind));
+            reasons
+                .chain([ABANDONED])
+                .map(move |reason| labels([("protocol", p.name()), ("reason", reason)]))
         });
         Self {
             accepted: of.counters("uploads_accepted", "Uploads that are on the log", protocols()),
@@ -141,6 +146,13 @@ impl Metrics {
             },
             http: HttpMetrics::register(&mut of),
         }
+    }
+
+    /// The message is in a compression that its protocol does not take.
+    pub fn unsupported(&self, protocol: Protocol) {
+        let reason = "unsupported-media";
+        let labels = labels([("protocol", protocol.name()), ("reason", reason)]);
+        self.refused.get_or_create(&labels).inc();
     }
 
     /// An upload begins.

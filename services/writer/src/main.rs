@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use heliograph_config::{ConfigArgs, Reader};
 use heliograph_log::{
+    may_pass,
     metered::{LogMetrics, metered},
     open,
 };
@@ -28,8 +29,15 @@ fn main() -> ExitCode {
         let metrics = Metrics::register(ops.registry());
         let log_metrics = LogMetrics::register(ops.registry());
         ops.serve(health.clone());
-        let log = metered(open(config.log).await.context("log")?, log_metrics);
-        App::build(config.writer, &config.store, log, health, metrics).await?.run(shutdown).await?;
+        let start = async || {
+            let log = metered(open(config.log.clone()).await.context("log")?, log_metrics.clone());
+            App::build(config.writer.clone(), &config.store, log, health.clone(), metrics.clone())
+                .await
+        };
+        let started = runtime::patiently(&shutdown, |e| may_pass(e.as_ref()), start).await?;
+        if let Some(app) = started {
+            app.run(shutdown).await?;
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -5,7 +5,7 @@
 //! is a few records behind at all times. Invariant: nothing here changes what is consumed. What it
 //! is not: the pipeline's clock; ages are for people and read the wall clock.
 
-use crate::port::{Log, TopicPartition};
+use crate::port::{Log, LogError, TopicPartition};
 use heliograph_domain::Timestamp;
 use heliograph_metrics::{
     Counter, Counters, FloatGauges, Gauge, Gauges, Labels, Register, Registry, labels,
@@ -87,7 +87,8 @@ impl ConsumerMetrics {
             ),
             lag_seconds: of.passing_gauges_seconds(
                 "lag",
-                "Age of the oldest record of a partition that was handed out and is not done",
+                "Age of the oldest record of a partition that was handed out and is not done; 0 when \
+                 none is, be it that nothing can be read",
                 owned(),
             ),
             positions: Arc::default(),
@@ -111,7 +112,8 @@ impl ConsumerMetrics {
 
     /// The partition is no longer ours; who owns it shows its lag.
     pub(super) fn forget(&self, tp: &TopicPartition) {
-        self.positions().remove(tp);
+        let mut positions = self.positions();
+        positions.remove(tp);
         let labels = self.of_partition(tp);
         self.lag_records.remove(&labels);
         self.lag_seconds.remove(&labels);
@@ -122,31 +124,45 @@ impl ConsumerMetrics {
         let mut due = tokio::time::interval(ASK_INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(due.tick()).await.is_some() {
-            let positions = self.positions().clone();
+            let positions = self.show_ages();
             for (tp, at) in &positions {
-                self.look(&*log, tp, *at).await;
+                if let Err(error) = self.look(&*log, tp, *at).await {
+                    tracing::debug!(%error, %tp, "the lag is not known");
+                    self.failed("offsets");
+                    // Each question may take its whole time-out: the ages must not wait for them.
+                    break;
+                }
             }
-            let owned = self.partitions.get_or_create_owned(&labels([("group", self.group)]));
-            owned.set(positions.len() as i64);
         }
     }
 
-    async fn look(&self, log: &dyn Log, tp: &TopicPartition, at: Position) {
-        let (Ok(range), Ok(committed)) =
-            (log.offsets(tp).await, committed(log, self.group, tp, at).await)
-        else {
-            self.failed("offsets");
-            return;
-        };
-        // It may have been taken away while the log was asked.
-        if !self.positions().contains_key(tp) {
-            return;
+    /// What is known without asking the log.
+    fn show_ages(&self) -> BTreeMap<TopicPartition, Position> {
+        let (positions, now) = (self.positions(), wall_clock());
+        for (tp, at) in &*positions {
+            let age = at.oldest_open.map_or(0.0, |oldest| age_secs(oldest, now));
+            self.lag_seconds.get_or_create(&self.of_partition(tp)).set(age);
         }
-        let labels = self.of_partition(tp);
+        let owned = self.partitions.get_or_create_owned(&labels([("group", self.group)]));
+        owned.set(positions.len() as i64);
+        positions.clone()
+    }
+
+    async fn look(&self, log: &dyn Log, tp: &TopicPartition, at: Position) -> Result<(), LogError> {
+        let range = log.offsets(tp).await?;
+        let committed = match at.committed {
+            Some(offset) => Some(offset),
+            None => log.committed(self.group, tp).await?,
+        };
         let behind = range.end.saturating_sub(committed.unwrap_or(range.first));
-        self.lag_records.get_or_create(&labels).set(i64::try_from(behind).unwrap_or(i64::MAX));
-        let age = at.oldest_open.map_or(0.0, |oldest| age_secs(oldest, wall_clock()));
-        self.lag_seconds.get_or_create(&labels).set(age);
+        let behind = i64::try_from(behind).unwrap_or(i64::MAX);
+        // It may have been taken away while the log was asked; held, it is not taken away now.
+        let positions = self.positions();
+        if positions.contains_key(tp) {
+            self.lag_records.get_or_create(&self.of_partition(tp)).set(behind);
+        }
+        drop(positions);
+        Ok(())
     }
 
     fn of_partition(&self, tp: &TopicPartition) -> Labels<2> {
@@ -156,18 +172,6 @@ impl ConsumerMetrics {
 
     fn positions(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Position>> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn committed(
-    log: &dyn Log,
-    group: &str,
-    tp: &TopicPartition,
-    at: Position,
-) -> Result<Option<u64>, crate::port::LogError> {
-    match at.committed {
-        Some(offset) => Ok(Some(offset)),
-        None => log.committed(group, tp).await,
     }
 }
 

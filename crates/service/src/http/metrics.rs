@@ -18,7 +18,7 @@ impl HttpMetrics {
             open: of.gauge("connections", "Open connections"),
             open_max: of.gauge(
                 "connections_max",
-                "Most connections that may be open; further ones wait in the kernel",
+                "Most connections that may be open; for a further one the longest idle is closed",
             ),
             accept_errors: of.counter(
                 "accept_errors",

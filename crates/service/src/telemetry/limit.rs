@@ -120,11 +120,18 @@ impl RateLimit {
         if message.bucket.take(now, Rate::of(*metadata.level())) {
             return true;
         }
-        if message.suppressed == 0 {
-            event.record(&mut Text(&mut message.text));
-        }
         message.suppressed += 1;
+        let is_first = message.suppressed == 1;
+        drop(messages);
         SUPPRESSED.fetch_add(1, Relaxed);
+        if is_first {
+            // Formatted while the lock is free: what is formatted may log by itself.
+            let mut text = String::new();
+            event.record(&mut Text(&mut text));
+            if let Some(message) = self.messages().get_mut(&metadata.callsite()) {
+                message.text = text;
+            }
+        }
         // Full: the thread knows already.
         let _ = self.wake.try_send(());
         false

@@ -237,10 +237,11 @@ async fn every_metric_is_seen_with_a_plausible_value() -> anyhow::Result<()> {
     let shown = up.command(&["readings", "s1", "--from", "2026-01-01", "--to", "2026-01-02"])?;
     ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     // The lag is asked for every few seconds; the rest is there.
-    let mut scrape = Scrape::of(&up.ready.ops)?;
-    while scrape.sum("heliograph_consumer_lag_records", &[]).is_none() {
-        scrape = Scrape::of(&up.ready.ops)?;
-    }
+    let is_whole = |scrape: &Scrape| {
+        scrape.sum("heliograph_consumer_lag_records", &[]).is_some()
+            && scrape.value("heliograph_gateway_self_upload_ok", &[]) == 1.0
+    };
+    let scrape = until(&up.ready.ops, "the lag", is_whole).await?;
     let mut wrong = Vec::new();
     let all = described();
     for Described { name, kind, .. } in &all {

@@ -26,11 +26,15 @@ impl Drop for Service {
 
 /// A service's binary lies beside the command's.
 fn service(name: &str, config: &Path) -> anyhow::Result<Service> {
+    Ok(Service(service_command(name, config)?.spawn()?))
+}
+
+fn service_command(name: &str, config: &Path) -> anyhow::Result<Command> {
     let binary = Path::new(HELIOGRAPH).with_file_name(format!("heliograph-{name}"));
     ensure!(binary.exists(), "{} is not built: cargo build --workspace", binary.display());
     let mut command = Command::new(binary);
     command.env("HELIOGRAPH_CONFIG", config).env("RUST_LOG", "warn").stdin(Stdio::null());
-    Ok(Service(command.spawn()?))
+    Ok(command)
 }
 
 fn store(dir: &Path, port: u16) -> anyhow::Result<(Service, String)> {
@@ -180,6 +184,38 @@ async fn on_kafka_with_each_service_as_its_own_process() -> anyhow::Result<()> {
         ensure!(text(&doctor).contains(said), "{said}: {}", text(&doctor));
     }
     cluster.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_starts_while_kafka_is_away_waits_and_says_so() -> anyhow::Result<()> {
+    let dir = data_dir();
+    let first = ports_in_a_row(3)?;
+    let [listen, ops, nobody] = [first, first + 1, first + 2];
+    let config = dir.path().join("heliograph.toml");
+    std::fs::write(
+        &config,
+        format!(
+            "[log.kafka]\nbootstrap_servers = \"127.0.0.1:{nobody}\"\nrequest_timeout_ms = 1000\n\
+             [gateway]\nlisten = \"127.0.0.1:{listen}\"\nops.listen = \"127.0.0.1:{ops}\"\n"
+        ),
+    )?;
+    let mut command = service_command("gateway", &config)?;
+    let mut gateway = Service(command.stderr(Stdio::piped()).spawn()?);
+    let stderr = gateway.0.stderr.take().context("stderr")?;
+    let tries_again = |line: &std::io::Result<String>| {
+        line.as_ref().is_ok_and(|line| line.contains("cannot start yet; trying again"))
+    };
+    let mut lines = BufReader::new(stderr).lines();
+    ensure!(lines.any(|line| tries_again(&line)), "it ended without a second try");
+    // Whoever reads its stderr must go on, or it blocks.
+    std::thread::spawn(move || lines.for_each(drop));
+    let readyz = async || reqwest::get(format!("http://127.0.0.1:{ops}/readyz")).await;
+    let answer: Value = readyz().await?.json().await?;
+    ensure!(answer["ready"] == false && answer["reason"] == "starting", "{answer}");
+    ensure!(reqwest::get(format!("http://127.0.0.1:{ops}/livez")).await?.status() == 200);
+    ensure!(gateway.0.try_wait()?.is_none(), "it has ended");
+    ensure!(terminate(&mut gateway.0)?.success());
+    Ok(())
 }
 
 async fn upload_and_audit(cluster: &Cluster) -> anyhow::Result<()> {
