@@ -4,22 +4,65 @@
 
 use super::{
     columns::{Column, How, argument, near_metric},
+    overview::{Overview, Seen},
     plan::Plan,
-    send::ReadingJson,
+    report::counted,
+    times::{Order, ambiguous},
 };
+use crate::views::{local_time, number};
 use heliograph_domain::unit;
+use jiff::tz::TimeZone;
 use std::fmt;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for column in &self.columns {
-            writeln!(f, "{}", line(column))?;
+        for (column, largest) in self.columns.iter().zip(&self.overview.largest) {
+            writeln!(f, "{}, {}", line(column), at_most(column, *largest))?;
         }
-        if let Some(ReadingJson { device, metric, ts, value, .. }) = self.first.first() {
-            writeln!(f, "first reading: {device}/{metric} = {value} at {ts}")?;
-        }
+        contents(self, f)?;
         assumed_units(&self.columns, f)?;
         own_names(&self.columns, f)
+    }
+}
+
+/// How much there is, and of which times.
+fn contents(plan: &Plan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Overview { rows, readings, mistakes, span, .. } = &plan.overview;
+    writeln!(f, "{} in {}", counted(*readings, "reading"), counted(*rows, "row"))?;
+    if *mistakes > 0 {
+        let cells = counted(*mistakes, "cell or row").replace("cell or rows", "cells or rows");
+        writeln!(f, "{cells} cannot be used and will be left out; the upload names each")?;
+    }
+    let Some((first, last)) = span else { return Ok(()) };
+    let zone = plan.times.zone.clone().unwrap_or(TimeZone::UTC);
+    for (which, Seen { ts, text }) in [("first", first), ("last", last)] {
+        let time = local_time(*ts, &zone, "%Y-%m-%dT%H:%M:%S%:z");
+        writeln!(f, "{which} time: {text:?} is {time}")?;
+    }
+    let said_by = if plan.order_is_told { "as --date-order says" } else { "as the file tells" };
+    match plan.times.order {
+        _ if ambiguous(&first.text).is_none() => Ok(()),
+        Order::MonthFirst => writeln!(f, "dates are month-first, {said_by}"),
+        Order::DayFirst => writeln!(f, "dates are day-first, {said_by}"),
+        Order::Unknown => Ok(()),
+    }
+}
+
+/// The largest value as the file has it, and as it is stored.
+fn at_most(column: &Column, largest: Option<f64>) -> String {
+    let Some(value) = largest else { return "without a value".to_owned() };
+    let metric = column.metric.as_str();
+    let stored_unit = unit::stored_unit(metric).filter(|unit| *unit != "1");
+    let with = |value: f64, unit: Option<&str>| match unit {
+        Some(unit) => format!("{} {unit}", number(value)),
+        None => number(value),
+    };
+    let unit = column.unit.as_deref();
+    match unit::to_stored(metric, value, unit) {
+        Ok(stored) if stored != value => {
+            format!("at most {} → {}", with(value, unit), with(stored, stored_unit))
+        }
+        _ => format!("at most {}", with(value, unit.or(stored_unit))),
     }
 }
 

@@ -5,8 +5,10 @@
 //! sent. Sending the file again is harmless: a reading is stored once.
 
 mod columns;
+mod file;
 mod header;
 mod listing;
+mod overview;
 mod plan;
 mod readable;
 mod report;
@@ -18,10 +20,10 @@ use crate::{endpoint::Endpoint, say};
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use heliograph_domain::DeviceId;
-use plan::{Plan, open};
+use plan::Plan;
 use readable::is_readable;
-use report::Report;
-use send::Sender;
+use report::{Report, counted};
+use send::{Checked, Sender};
 use std::{
     io::{IsTerminal, Write, stdin},
     path::PathBuf,
@@ -38,21 +40,22 @@ use std::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export HELIOGRAPH_SITE_TOKEN=$(heliograph site add roof-7 --tenant acme --zone Asia/Tokyo)
-  heliograph upload roof-7.csv --zone Asia/Tokyo --dry-run
-  heliograph upload roof-7.csv --zone Asia/Tokyo --column P=inv1/ac_power[kW] --skip Remarks")]
+  heliograph upload roof-7.csv --site roof-7 --zone Asia/Tokyo --dry-run
+  heliograph upload roof-7.csv --site roof-7 --zone +09:00 --column P=inv1/ac_power[kW] \\
+    --skip Remarks")]
 pub struct UploadArgs {
     /// The file: comma-separated, UTF-8, with a header.
     file: PathBuf,
     /// Upload token of the site, as site add printed it; in the environment nobody else sees it
     #[arg(long, env = "HELIOGRAPH_SITE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// The site that the token must be of; without it, whichever site's it is
-    #[arg(long, value_name = "SITE")]
-    site: Option<String>,
+    /// The site to upload into; the token must be of it.
+    #[arg(long, value_name = "ID")]
+    site: String,
     /// Column with the times [default: the first]
     #[arg(long, value_name = "HEADER")]
     time: Option<String>,
-    /// Zone of times without an offset: an IANA name, or an offset such as -07:00.
+    /// Zone of the file's times, where they have no offset: such as -07:00, or an IANA name.
     #[arg(long, allow_hyphen_values = true)]
     zone: Option<String>,
     /// Order of day and month where the file's own dates do not tell.
@@ -73,7 +76,7 @@ pub struct UploadArgs {
     /// Readings in one upload.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     batch: usize,
-    /// Only show what each column and the first row are taken for.
+    /// Only show what columns and times are taken for, and check the token if there is one.
     #[arg(long)]
     dry_run: bool,
     /// Do not ask on a terminal.
@@ -100,21 +103,24 @@ pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let plan = Plan::of(&args).with_context(|| args.file.display().to_string())?;
     if args.dry_run {
+        let checked = check_token(&args).await?;
         write!(out, "{plan}")?;
+        writeln!(out, "nothing was sent; {checked}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let token = args.token.clone().filter(|token| !token.is_empty()).context(
+    let token = token(&args).context(
         "--token: got nothing, want the site's upload token, here or in HELIOGRAPH_SITE_TOKEN; \
          `heliograph site rotate-token SITE` makes a new one",
     )?;
     let sender = Sender::new(&gateway(&args)?, token, args.site.clone())?;
     // Before a person reads what the columns are.
-    sender.check_token().await?;
+    sender.check_site().await?;
     write!(out, "{plan}")?;
     out.flush()?;
     let asks = !args.yes && stdin().is_terminal();
-    if asks && !say::is_agreed(false, "upload the file so?")? {
-        say::hint("nothing was sent");
+    let readings = counted(plan.overview.readings, "reading");
+    if asks && !say::is_agreed(false, &format!("upload {readings} into {}?", args.site))? {
+        say::hint("no reading was sent");
         return Ok(ExitCode::FAILURE);
     }
     let mut report = Report::default();
@@ -126,6 +132,27 @@ pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
     }
     let clean = report.mistakes == 0;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn token(args: &UploadArgs) -> Option<String> {
+    args.token.clone().filter(|token| !token.is_empty())
+}
+
+/// What a dry run can say about the token.
+async fn check_token(args: &UploadArgs) -> anyhow::Result<String> {
+    let Some(token) = token(args) else {
+        return Ok("the token was not checked: none is given".to_owned());
+    };
+    let gateway = match gateway(args) {
+        Ok(gateway) => gateway,
+        Err(error) => return Ok(format!("the token was not checked: {error:#}")),
+    };
+    match Sender::new(&gateway, token, args.site.clone())?.check_token().await? {
+        Checked::Yes => {
+            Ok(format!("the token is a site's, the upload will check that it is {}'s", args.site))
+        }
+        Checked::No(why) => Ok(format!("the token was not checked: {why}")),
+    }
 }
 
 /// The command that shows what was sent, once it does.
@@ -140,7 +167,7 @@ async fn where_to_look(
         Some(false) => "they are safe on the log, the store is behind (`heliograph lag`); later",
         None => "see them in a second or two",
     };
-    let (site, end) = (args.site.as_deref().unwrap_or("SITE"), last.plus_ms(1_000));
+    let (site, end) = (&args.site, last.plus_ms(1_000));
     writeln!(out, "{when}: heliograph readings {site} --from {first} --to {end}")?;
     Ok(())
 }
@@ -162,12 +189,11 @@ async fn send(
     sender: &Sender,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let mut csv = open(&args.file)?;
+    let mut csv = file::open(&args.file)?;
     let (mut batch, mut row) = (Vec::new(), csv::StringRecord::new());
-    while csv.read_record(&mut row)? {
+    while file::next(&mut csv, &mut row)? {
         match plan.readings(&row) {
             Ok((readings, mistakes)) => {
-                report.span(&readings);
                 batch.extend(readings);
                 mistakes.iter().for_each(|m| report.mistake(m.to_string()));
             }

@@ -6,12 +6,14 @@
 use super::{
     DateOrder, UploadArgs,
     columns::{Column, How, Wanted, columns, no_column},
+    file,
+    overview::Overview,
+    report::counted,
     send::ReadingJson,
     times::{Order, Times, parse_zone},
 };
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use heliograph_domain::{Timestamp, Violation, unit};
-use std::path::Path;
 
 /// No share is larger, whatever the sensor's error.
 const SHARE_MAX: f64 = 2.0;
@@ -22,18 +24,27 @@ pub struct Plan {
     /// Cells of the header.
     headers: usize,
     time_at: usize,
-    times: Times,
+    pub times: Times,
+    /// The order of day and month is an argument's, not the file's.
+    pub order_is_told: bool,
     pub columns: Vec<Column>,
-    /// The first row that has a reading.
-    pub first: Vec<ReadingJson>,
+    pub overview: Overview,
+}
+
+/// What a row holds.
+struct Cells {
+    ts: Timestamp,
+    /// Position in `columns`, and the value as the file has it.
+    values: Vec<(usize, f64)>,
+    mistakes: Vec<Violation>,
 }
 
 impl Plan {
     /// # Errors
     /// When the file cannot be read, or an argument does not fit it.
     pub fn of(args: &UploadArgs) -> anyhow::Result<Self> {
-        let mut csv = open(&args.file)?;
-        let headers: Vec<String> = csv.headers()?.iter().map(str::to_owned).collect();
+        let mut csv = file::open(&args.file)?;
+        let headers = file::headers(&mut csv)?;
         let time_at = match &args.time {
             None => 0,
             Some(name) => headers
@@ -55,7 +66,7 @@ impl Plan {
         });
         let mut times = Times { order: told.unwrap_or_default(), zone };
         let (mut row, mut before) = (csv::StringRecord::new(), String::new());
-        while csv.read_record(&mut row)? {
+        while file::next(&mut csv, &mut row)? {
             if told.is_none() {
                 let time = row.get(time_at).unwrap_or_default();
                 times.order = times.order.learn(&before, time).with_context(|| at_line(&row))?;
@@ -63,15 +74,31 @@ impl Plan {
             }
             columns.iter_mut().for_each(|column| column.learn(&row));
         }
-        let headers = headers.len();
-        let mut plan = Self { headers, time_at, times, columns, first: Vec::new() };
-        for row in open(&args.file)?.records() {
-            plan.first = plan.readings(&row?)?.0;
-            if !plan.first.is_empty() {
-                return Ok(plan);
+        let overview = Overview::new(columns.len());
+        let (headers, order_is_told) = (headers.len(), told.is_some());
+        let plan = Self { headers, time_at, times, order_is_told, columns, overview };
+        let overview = plan.look_through(args)?;
+        Ok(Self { overview, ..plan })
+    }
+
+    /// What is in the whole file. A row without a time before any reading is an argument that is
+    /// missing, rather than a bad row.
+    fn look_through(&self, args: &UploadArgs) -> anyhow::Result<Overview> {
+        let mut overview = Overview::new(self.columns.len());
+        let (mut csv, mut row) = (file::open(&args.file)?, csv::StringRecord::new());
+        while file::next(&mut csv, &mut row)? {
+            match self.cells(&row) {
+                Ok(Cells { ts, values, mistakes }) => {
+                    let time = row.get(self.time_at).unwrap_or_default();
+                    overview.add(ts, time, &values);
+                    overview.mistakes += mistakes.len();
+                }
+                Err(_) if overview.rows > 0 => overview.mistakes += 1,
+                Err(error) => return Err(error),
             }
         }
-        anyhow::bail!("no row has a reading")
+        ensure!(overview.readings > 0, "no row has a reading");
+        Ok(overview)
     }
 
     /// The readings of a row, and the cells that are no numbers.
@@ -82,18 +109,25 @@ impl Plan {
         &self,
         row: &csv::StringRecord,
     ) -> anyhow::Result<(Vec<ReadingJson>, Vec<Violation>)> {
+        let Cells { ts, values, mistakes } = self.cells(row)?;
+        let column = |at: usize| self.columns.get(at);
+        let readings = values.into_iter().filter_map(|(at, v)| Some(column(at)?.reading(ts, v)));
+        Ok((readings.collect(), mistakes))
+    }
+
+    fn cells(&self, row: &csv::StringRecord) -> anyhow::Result<Cells> {
         check_width(row, self.headers)?;
         let time = row.get(self.time_at).unwrap_or_default();
         let ts = self.times.read(time).with_context(|| at_line(row))?;
-        let (mut readings, mut mistakes) = (Vec::new(), Vec::new());
-        for column in &self.columns {
+        let (mut values, mut mistakes) = (Vec::new(), Vec::new());
+        for (at, column) in self.columns.iter().enumerate() {
             let cell = row.get(column.at).unwrap_or_default().trim();
             // A logger's usual words for "nothing measured".
             if cell.is_empty() || cell.eq_ignore_ascii_case("nan") || cell == "-" {
                 continue;
             }
             match cell.parse::<f64>() {
-                Ok(value) if value.is_finite() => readings.push(column.reading(ts, value)),
+                Ok(value) if value.is_finite() => values.push((at, value)),
                 _ => mistakes.push(Violation::new(
                     format!("{}, column {:?}", at_line(row), column.header),
                     format_args!("{cell:?}"),
@@ -101,7 +135,7 @@ impl Plan {
                 )),
             }
         }
-        Ok((readings, mistakes))
+        Ok(Cells { ts, values, mistakes })
     }
 }
 
@@ -127,16 +161,12 @@ impl Column {
     }
 }
 
-pub fn open(file: &Path) -> anyhow::Result<csv::Reader<std::fs::File>> {
-    Ok(csv::ReaderBuilder::new().flexible(true).from_path(file)?)
-}
-
 /// A row that is cut off, or a file that is not separated by commas.
 fn check_width(row: &csv::StringRecord, headers: usize) -> Result<(), Violation> {
-    let want = format!("{headers} cells between commas, as the header has");
+    let want = format!("{} between commas, as the header has", counted(headers, "cell"));
     match row.len() == headers {
         true => Ok(()),
-        false => Err(Violation::new(at_line(row), format!("{} cells", row.len()), want)),
+        false => Err(Violation::new(at_line(row), counted(row.len(), "cell"), want)),
     }
 }
 

@@ -3,7 +3,10 @@
 //! Invariant: an upload counts only after its 2xx was read; what got none is sent again, the same
 //! bytes, after the time that the gateway asks for.
 
-use crate::simulate::client::{retry_after_ms, said};
+use crate::{
+    say,
+    simulate::client::{retry_after_ms, said},
+};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use heliograph_service::retry::Backoff;
@@ -44,8 +47,7 @@ pub struct Rejected {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<&'a str>,
+    site: &'a str,
     readings: &'a [ReadingJson],
 }
 
@@ -53,38 +55,61 @@ struct Body<'a> {
 enum Answer {
     Taken(Taken),
     /// For good, and why.
-    Refused(StatusCode, String),
+    Refused(String),
+}
+
+/// Whether a token was looked at.
+#[derive(Debug, PartialEq)]
+pub enum Checked {
+    Yes,
+    /// And why not.
+    No(String),
 }
 
 /// Where to send, and as whom.
 pub struct Sender {
     http: reqwest::Client,
+    gateway: String,
     url: String,
     token: String,
-    site: Option<String>,
+    site: String,
 }
 
 impl Sender {
     /// # Errors
     /// When the address is none.
-    pub fn new(gateway: &str, token: String, site: Option<String>) -> anyhow::Result<Self> {
+    pub fn new(gateway: &str, token: String, site: String) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        let url = format!("{}/v1/uploads", gateway.trim_end_matches('/'));
+        let gateway = gateway.trim_end_matches('/').to_owned();
+        let url = format!("{gateway}/v1/uploads");
         url.parse::<reqwest::Url>()
             .with_context(|| format!("--gateway: got {gateway:?}, want http://HOST:PORT"))?;
-        Ok(Self { http, url, token, site })
+        Ok(Self { http, gateway, url, token, site })
     }
 
-    /// Asks whether the token is a site's, with a body that is refused only after the token was
-    /// taken: nothing is stored, not even a sign of life.
+    /// Asks once whether the token is a site's, with a body that is refused only after the token
+    /// was taken: nothing is stored, not even a sign of life.
     ///
     /// # Errors
-    /// What is wrong with the token, or nobody answers for a long time.
-    pub async fn check_token(&self) -> anyhow::Result<()> {
-        match self.answered(Bytes::new()).await? {
-            Answer::Refused(StatusCode::UNAUTHORIZED, why) => bail!("{why}"),
-            Answer::Refused(..) | Answer::Taken(_) => Ok(()),
+    /// What is wrong with the token.
+    pub async fn check_token(&self) -> anyhow::Result<Checked> {
+        let response = match self.post(Bytes::new()).await {
+            Ok(response) => response,
+            Err(_) => return Ok(Checked::No(format!("nothing answers at {}", self.gateway))),
+        };
+        match response.status() {
+            StatusCode::UNAUTHORIZED => bail!("{}", refusal(response).await),
+            StatusCode::BAD_REQUEST => Ok(Checked::Yes),
+            _ => Ok(Checked::No(refusal(response).await)),
         }
+    }
+
+    /// An upload without readings, a sign of life: whether the token is that of the site.
+    ///
+    /// # Errors
+    /// When it is not, or nobody answers for a long time.
+    pub async fn check_site(&self) -> anyhow::Result<()> {
+        self.send(&[]).await.map(drop)
     }
 
     /// Sends one upload until it is answered.
@@ -92,10 +117,10 @@ impl Sender {
     /// # Errors
     /// When it is refused for good, or nobody takes it for a long time.
     pub async fn send(&self, readings: &[ReadingJson]) -> anyhow::Result<Taken> {
-        let body = serde_json::to_vec(&Body { site: self.site.as_deref(), readings })?;
+        let body = serde_json::to_vec(&Body { site: &self.site, readings })?;
         match self.answered(body.into()).await? {
             Answer::Taken(taken) => Ok(taken),
-            Answer::Refused(_, why) => bail!("{why}"),
+            Answer::Refused(why) => bail!("{why}"),
         }
     }
 
@@ -118,9 +143,15 @@ impl Sender {
                     wait_ms.map(Duration::from_millis)
                 }
                 Ok(response) => {
-                    return Ok(Answer::Refused(response.status(), refusal(response).await));
+                    return Ok(Answer::Refused(refusal(response).await));
                 }
                 Err(error) => {
+                    if tries == 0 && error.is_connect() {
+                        let at = &self.gateway;
+                        say::hint(format_args!(
+                            "nothing answers at {at}: is `heliograph up` running? Trying again"
+                        ));
+                    }
                     last = format!("{:#}", anyhow::Error::from(error.without_url()));
                     None
                 }

@@ -8,6 +8,9 @@
 use heliograph_domain::{Timestamp, Violation};
 use jiff::{civil, tz::TimeZone};
 
+/// How far from UTC a zone may be.
+const OFFSET_MAX_MIN: i32 = 14 * 60;
+
 /// In which order a date with slashes has its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
@@ -54,7 +57,7 @@ fn midnight(before: &str, text: &str) -> Option<Order> {
 }
 
 /// The first two parts of `1/2/2022 …`.
-fn ambiguous(text: &str) -> Option<(u8, u8)> {
+pub fn ambiguous(text: &str) -> Option<(u8, u8)> {
     let mut parts = text.split_whitespace().next()?.split('/');
     let (a, b, year) = (parts.next()?, parts.next()?, parts.next()?);
     (year.len() == 4).then_some((a.parse().ok()?, b.parse().ok()?))
@@ -86,11 +89,15 @@ impl Times {
             wrong("2026-01-31T09:00:00+09:00, 2026-01-31 09:00, 1/31/2026 9:00 or 1769817600")
         })??;
         let zone = self.zone.as_ref().ok_or_else(|| {
-            wrong("an offset in the time, or the zone of all times: --zone Asia/Tokyo or +09:00")
+            wrong(
+                "an offset in the time, or the zone of the file's times: --zone, such as -07:00, \
+                 or an IANA name",
+            )
         })?;
         let zoned = zone.to_ambiguous_zoned(local).unambiguous().map_err(|_| {
             wrong(
-                "a time that the zone has once, not when its clocks are changed; or --zone +09:00",
+                "a time that the zone has once, not when its clocks are changed; or the offset of \
+                 a logger that keeps winter time, such as --zone -07:00",
             )
         })?;
         Ok(Timestamp::from_ms(zoned.timestamp().as_millisecond()))
@@ -129,24 +136,51 @@ fn since_1970(text: &str) -> Option<Timestamp> {
 /// # Errors
 /// A [`Violation`] of `zone`.
 pub fn parse_zone(text: &str) -> Result<TimeZone, Violation> {
-    let offset = || {
-        let (sign, rest) = match text.split_at_checked(1)? {
-            ("+", rest) => (1, rest),
-            ("-", rest) => (-1, rest),
-            _ => return None,
-        };
-        let (hours, minutes) = rest.split_once(':')?;
-        let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-        let secs = sign * (hours * 3_600 + minutes * 60);
-        Some(jiff::tz::Offset::from_seconds(secs).ok()?.to_time_zone())
-    };
-    match offset() {
-        Some(zone) => Ok(zone),
-        None => heliograph_domain::rollup::zone(text).map_err(|v| {
-            let want = format!("{}, or an offset such as -07:00", v.want);
-            Violation { want, ..v }
-        }),
+    if let Some(zone) = offset(text) {
+        return Ok(zone);
     }
+    heliograph_domain::rollup::zone(text).map_err(|v| {
+        let want = match meant_offset(text) {
+            Some(meant) => format!("an offset: did you mean {meant}?"),
+            None => "an offset from -14:00 to +14:00, such as -07:00, or an IANA name".to_owned(),
+        };
+        Violation { want, ..v }
+    })
+}
+
+/// `-07:00`; no zone on earth is further off than 14 hours.
+fn offset(text: &str) -> Option<TimeZone> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+    if !two(hours) || !two(minutes) {
+        return None;
+    }
+    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    if minutes > 59 || hours * 60 + minutes > OFFSET_MAX_MIN {
+        return None;
+    }
+    let secs = sign * (hours * 3_600 + minutes * 60);
+    Some(jiff::tz::Offset::from_seconds(secs).ok()?.to_time_zone())
+}
+
+/// The offset that `-7`, `-0700`, `-7:00` and `UTC-7` say in other forms.
+fn meant_offset(text: &str) -> Option<String> {
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("UTC").or_else(|| upper.strip_prefix("GMT")).unwrap_or(&upper);
+    let sign = bare.chars().next().filter(|c| matches!(c, '+' | '-'))?;
+    let digits = bare.get(1..)?;
+    let (hours, minutes) = match (digits.split_once(':'), digits.len()) {
+        (Some(parts), _) => parts,
+        (None, 3 | 4) => digits.split_at_checked(digits.len() - 2)?,
+        (None, _) => (digits, "00"),
+    };
+    let meant = format!("{sign}{hours:0>2}:{minutes}");
+    offset(&meant).map(|_| meant)
 }
 
 #[cfg(test)]
@@ -217,11 +251,30 @@ mod tests {
 
     #[test]
     fn a_zone_is_a_name_or_an_offset() {
-        for good in ["Asia/Tokyo", "+09:00", "-07:00", "UTC"] {
+        let good = ["Asia/Tokyo", "+09:00", "-07:00", "+14:00", "-14:00", "+05:45", "UTC"];
+        for good in good {
             assert!(parse_zone(good).is_ok(), "{good}");
         }
-        for bad in ["JST+9", "", "+99:00", "é"] {
-            assert!(parse_zone(bad).is_err(), "{bad}");
+        let form = "an offset from -14:00 to +14:00, such as -07:00, or an IANA name";
+        let rows = [
+            ("JST+9", form),
+            ("", form),
+            ("+99:00", form),
+            ("+14:01", form),
+            ("-07:60", form),
+            ("+-7:00", form),
+            ("é", form),
+            ("-é", form),
+            ("-7", "an offset: did you mean -07:00?"),
+            ("-07", "an offset: did you mean -07:00?"),
+            ("-0700", "an offset: did you mean -07:00?"),
+            ("-7:00", "an offset: did you mean -07:00?"),
+            ("UTC-7", "an offset: did you mean -07:00?"),
+            ("gmt+5:45", "an offset: did you mean +05:45?"),
+            ("-15", form),
+        ];
+        for (bad, want) in rows {
+            assert_eq!(parse_zone(bad).map_err(|v| v.want), Err(want.to_owned()), "{bad}");
         }
     }
 }

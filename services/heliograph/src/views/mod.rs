@@ -107,7 +107,7 @@ fn count(n: usize) -> String {
 }
 
 /// A time on the site's own clock, with the offset that was in force.
-fn local_time(ts: Timestamp, zone: &TimeZone, format: &str) -> String {
+pub fn local_time(ts: Timestamp, zone: &TimeZone, format: &str) -> String {
     match jiff::Timestamp::from_millisecond(ts.as_ms()) {
         Ok(t) => t.to_zoned(zone.clone()).strftime(format).to_string(),
         Err(_) => ts.to_string(),

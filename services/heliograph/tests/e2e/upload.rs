@@ -2,7 +2,12 @@
 
 use crate::support::{Up, data_dir, heliograph, repository};
 use anyhow::{Context, ensure};
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::Stdio,
+};
 
 /// File, what its times need, a column as a series, and the factor to its stored unit.
 const FILES: [(&str, &[&str], &str, &str, f64); 5] = [
@@ -20,8 +25,20 @@ fn cells(file: &str) -> anyhow::Result<Vec<Vec<String>>> {
     Ok(text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect())
 }
 
-fn run(up: &Up, file: &str, token: &str, more: &[&str]) -> anyhow::Result<(bool, String, String)> {
-    let mut args = vec!["upload", file, "--token", token];
+fn thousands(n: usize) -> String {
+    let text = n.to_string();
+    let (head, tail) = text.split_at(text.len().saturating_sub(3));
+    if head.is_empty() { text } else { format!("{},{tail}", thousands(head.parse().unwrap_or(0))) }
+}
+
+fn run(
+    up: &Up,
+    file: &str,
+    site: &str,
+    token: &str,
+    more: &[&str],
+) -> anyhow::Result<(bool, String, String)> {
+    let mut args = vec!["upload", file, "--site", site, "--token", token];
     args.extend(more);
     let output = up.command(&args)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -36,20 +53,20 @@ fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
         let (rows, path) = (cells(file)?, format!("sample-data/{file}"));
         let (whole, one) = (format!("whole-{n}"), format!("one-{n}"));
         let token = up.add_site(&whole, "Etc/GMT+7")?;
-        let (ok, stdout, stderr) = run(&up, &path, &token, needs)?;
+        let (ok, stdout, stderr) = run(&up, &path, &whole, &token, needs)?;
         ensure!(ok, "{file}: {stdout}{stderr}");
         let filled = |row: &Vec<String>| row[1..].iter().filter(|c| !c.is_empty()).count();
         let want: usize = rows[1..].iter().map(filled).sum();
-        let said = format!("{want} readings taken in ");
+        let said = format!("{} readings taken in ", thousands(want));
         ensure!(stdout.contains(&said), "{file}: want {said:?} in {stdout}");
         ensure!(stdout.contains(" uploads, 0 left out\n"), "{file}: {stdout}");
-        let said = "see them: heliograph readings SITE --from 202";
-        ensure!(stdout.contains(said), "{file}: {stdout}");
+        let said = format!("see them: heliograph readings {whole} --from 202");
+        ensure!(stdout.contains(&said), "{file}: {stdout}");
 
         let token = up.add_site(&one, "Etc/GMT+7")?;
         let column = format!("{header}={series}");
         let needs = [needs, &["--only", "--column", &column, "--batch", "100"]].concat();
-        let (ok, stdout, stderr) = run(&up, &path, &token, &needs)?;
+        let (ok, stdout, stderr) = run(&up, &path, &one, &token, &needs)?;
         ensure!(ok, "{file}: {stdout}{stderr}");
         let at = rows[0].iter().position(|h| h == header).context("the column")?;
         let cells = rows[1..].iter().map(|r| r[at].as_str()).filter(|c| !c.is_empty());
@@ -85,7 +102,7 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
     let dir = data_dir();
     // Nothing runs, and nobody is asked.
     let shown = |file: &str, more: &[&str]| -> anyhow::Result<String> {
-        let args = ["upload", file, "--zone", "-07:00", "--dry-run"];
+        let args = ["upload", file, "--site", "snow", "--zone", "-07:00", "--dry-run"];
         let output = heliograph(dir.path()).args(args).args(more).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
@@ -95,9 +112,14 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
             "sample-data/snow_data.csv",
             &[],
             &[
-                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
-                "\"Module Temp [C]\" is plant/module_temp [C]\n",
-                "\"INV1 CB2 Voltage [V]\" is kept as plant/inv1_cb2_voltage_v, its own name\n",
+                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²], at most ",
+                "\"Module Temp [C]\" is plant/module_temp [C], at most ",
+                "\"INV1 AC Power [kW]\" is inv1/ac_power [kW], at most 38.328 kW → 38,327.7 W\n",
+                "\"INV1 CB2 Voltage [V]\" is kept as plant/inv1_cb2_voltage_v, its own name, at most ",
+                " readings in 576 rows\nfirst time: \"1/5/2022 0:00\" is 2022-01-05T00:00:00",
+                "-07:00\nlast time: \"",
+                "-07:00\ndates are month-first, as the file tells\n",
+                "nothing was sent; the token was not checked: none is given\n",
                 "9 columns are kept under their own names, without a unit. ",
                 "\n  --column 'INV1 CB2 Voltage [V]=inv1_cb2/dc_voltage[V]'\n",
                 "\n  --skip apparent_zenith --skip zenith ",
@@ -107,8 +129,8 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
             "sample-data/snow_data.csv",
             &["--column", "INV1 CB2 Voltage [V]=inv1_cb2/dc_voltage[V]", "--skip", "aoi"],
             &[
-                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²]\n",
-                "\"INV1 CB2 Voltage [V]\" is inv1_cb2/dc_voltage [V]\n",
+                "\"POA [W/m²]\" is plant/poa_irradiance [W/m²], at most ",
+                "\"INV1 CB2 Voltage [V]\" is inv1_cb2/dc_voltage [V], at most ",
                 "7 columns are kept",
             ],
         ),
@@ -116,8 +138,8 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
             "sample-data/nrel_RSF_II.csv",
             &[],
             &[
-                "\"ac_power_kw_1137\" is plant/ac_power [kW]\n",
-                "\"inv2_ac_power_w__1047\" is inv2/ac_power [W]\n",
+                "\"ac_power_kw_1137\" is plant/ac_power [kW], at most ",
+                "\"inv2_ac_power_w__1047\" is inv2/ac_power [W], at most ",
                 "\n  --column inv2_temp__1050=inv2/cabinet_temp\n",
             ],
         ),
@@ -139,6 +161,30 @@ fn what_each_column_is_taken_for_is_shown() -> anyhow::Result<()> {
 }
 
 #[test]
+fn that_nothing_answers_is_said_before_it_is_tried_for_long() -> anyhow::Result<()> {
+    let dir = data_dir();
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let (file, gateway) = ("sample-data/snow_data.csv", format!("http://127.0.0.1:{port}"));
+    let args = ["upload", file, "--site", "snow", "--zone", "-07:00", "--token", "hg_site_x"];
+    let mut upload = heliograph(dir.path());
+    upload.args(args).args(["--gateway", &gateway]);
+    let dry = heliograph(dir.path()).args(upload.get_args()).arg("--dry-run").output()?;
+    let said = String::from_utf8(dry.stdout)?;
+    let words = format!("the token was not checked: nothing answers at {gateway}\n");
+    ensure!(dry.status.success() && said.ends_with(&words), "{said}");
+
+    let mut child = upload.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    let read = BufReader::new(child.stderr.take().context("stderr")?).read_line(&mut line);
+    child.kill()?;
+    child.wait()?;
+    read?;
+    let words = format!("nothing answers at {gateway}: is `heliograph up` running?");
+    ensure!(line.starts_with(&words), "want {words:?}, got {line:?}");
+    Ok(())
+}
+
+#[test]
 fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
     let dir = data_dir();
     let up = Up::start(dir.path())?;
@@ -150,47 +196,77 @@ fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
         "time,AC Power [kW]\n2026-01-01 09:00,1.5\n2026-01-01 09:01,off\n\n2026-01-01 09:02,\nx,2\ny\n",
     )?;
     let zone = ["--zone", "Asia/Tokyo"];
-    let rows: [(&str, &str, &[&str], &str); 9] = [
-        ("no zone", &token, &[], "--zone Asia/Tokyo or +09:00"),
-        ("no such zone", &token, &["--zone", "JST"], "zone: got \"JST\""),
+    let rows: [(&str, &str, &str, &[&str], &str); 11] = [
+        (
+            "no zone",
+            "roof-7",
+            &token,
+            &[],
+            "the zone of the file's times: --zone, such as -07:00, or an IANA name",
+        ),
+        ("no such zone", "roof-7", &token, &["--zone", "JST"], "zone: got \"JST\""),
         (
             "no such column",
+            "roof-7",
             &token,
             &["--zone", "UTC", "--column", "P=ac_power"],
             "want a column of the file: time, AC Power [kW]",
         ),
         (
             "a column that is nearly one",
+            "roof-7",
             &token,
             &["--zone", "UTC", "--skip", "AC Power [W]"],
             "did you mean \"AC Power [kW]\"?",
         ),
-        ("no such time", &token, &["--time", "t"], "want a column of the file"),
+        ("no such time", "roof-7", &token, &["--time", "t"], "want a column of the file"),
         (
             "a wrong token",
+            "roof-7",
             "hg_site_wrong",
             &zone,
             "401 Unauthorized: no site has this upload token",
         ),
-        ("an API token", "hg_api_wrong", &zone, "401 Unauthorized: this is an API token"),
-        ("no token", "", &zone, "--token: got nothing"),
-        ("another site", &token, &["--zone", "UTC", "--site", "roof-8"], "403 Forbidden"),
+        ("an API token", "roof-7", "hg_api_wrong", &zone, "401 Unauthorized: this is an API token"),
+        ("no token", "roof-7", "", &zone, "--token: got nothing"),
+        ("another site", "roof-8", &token, &zone, "403 Forbidden"),
+        (
+            "a wrong token of a dry run",
+            "roof-7",
+            "hg_site_wrong",
+            &["--zone", "UTC", "--dry-run"],
+            "401 Unauthorized",
+        ),
+        (
+            "an offset that is nearly one",
+            "roof-7",
+            &token,
+            &["--zone", "-0700"],
+            "did you mean -07:00?",
+        ),
     ];
-    for (name, token, more, words) in rows {
-        let (ok, stdout, stderr) = run(&up, file, token, more)?;
+    for (name, site, token, more, words) in rows {
+        let (ok, stdout, stderr) = run(&up, file, site, token, more)?;
         ensure!(!ok && stderr.contains(words), "{name}: want {words:?} in {stdout}{stderr}");
-        let is_first = !words.starts_with("401") || stdout.is_empty();
+        let is_first = !words.starts_with("40") || stdout.is_empty();
         ensure!(is_first, "{name}: the token is looked at before anything is shown: {stdout}");
     }
-    let (ok, stdout, stderr) = run(&up, file, &token, &zone)?;
+    let dry = [&zone[..], &["--dry-run"]].concat();
+    let (ok, stdout, stderr) = run(&up, file, "roof-7", &token, &dry)?;
+    let words =
+        "nothing was sent; the token is a site's, the upload will check that it is roof-7's";
+    ensure!(ok && stdout.contains(words), "{stdout}{stderr}");
+    let (ok, stdout, stderr) = run(&up, file, "roof-7", &token, &zone)?;
     ensure!(!ok, "{stdout}{stderr}");
     for words in [
-        "\"AC Power [kW]\" is plant/ac_power [kW]",
-        "first reading: plant/ac_power = 1.5 at 2026-01-01T00:00:00.000Z",
+        "\"AC Power [kW]\" is plant/ac_power [kW], at most 1.5 kW → 1,500 W\n1 reading in 1 row\n",
+        "\n3 cells or rows cannot be used and will be left out; the upload names each\n",
+        "first time: \"2026-01-01 09:00\" is 2026-01-01T09:00:00+09:00\n",
         "left out: line 3, column \"AC Power [kW]\": got \"off\", want a number, or nothing",
         "left out: line 6: time: got \"x\"",
-        "left out: line 7: got 1 cells, want 2 cells between commas",
-        "1 readings taken in 1 uploads, 3 left out",
+        "left out: line 7: got 1 cell, want 2 cells between commas",
+        "1 reading taken in 1 upload, 3 left out",
+        "heliograph readings roof-7 --from 2026-01-01T00:00:00.000Z --to 2026-01-01T00:00:01.000Z",
     ] {
         ensure!(stdout.contains(words), "want {words:?} in {stdout}{stderr}");
     }
