@@ -23,8 +23,8 @@ fi
 awk -v status="$status" '
     /^test result: / {
         for (i = 1; i < NF; i++) {
-            if ($(i + 1) == "passed;") passed += $i
-            if ($(i + 1) == "failed;") failed += $i
+            if ($(i + 1) ~ /^passed;?$/) passed += $i
+            if ($(i + 1) ~ /^failed;?$/) failed += $i
         }
     }
     END {
