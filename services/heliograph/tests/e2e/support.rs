@@ -7,7 +7,8 @@ use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -176,11 +177,28 @@ impl Up {
             .with_context(|| format!("{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Registers a site and returns its token.
+    /// Registers a site and returns its token, once the gateway knows it: within a second, as every
+    /// gateway learns of it from the registry's topic.
     pub fn add_site(&self, id: &str, zone: &str) -> anyhow::Result<String> {
         let output = self.command(&["site", "add", id, "--tenant", "t1", "--zone", zone])?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        let token = String::from_utf8(output.stdout)?.trim().to_owned();
+        let is_known = || self.knows(&token).is_ok_and(|is_known| is_known);
+        ensure!(wait_for(Duration::from_secs(30), is_known), "the gateway does not learn of {id}");
+        Ok(token)
+    }
+
+    /// Whether the gateway takes this token: asked by a request that is refused either way.
+    fn knows(&self, token: &str) -> std::io::Result<bool> {
+        let mut gateway = TcpStream::connect(self.ready.gateway.trim_start_matches("http://"))?;
+        write!(
+            gateway,
+            "POST /v1/uploads HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        gateway.read_to_string(&mut answer)?;
+        Ok(!answer.starts_with("HTTP/1.1 401"))
     }
 
     /// Sends one upload.
