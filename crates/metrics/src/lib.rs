@@ -180,21 +180,18 @@ impl<'a> Register<'a> {
 
 /// Counts one in a gauge for as long as it lives.
 #[derive(Debug)]
-pub struct Held {
-    gauge: Gauge,
-    count: i64,
-}
+pub struct Held(Gauge);
 
 impl Held {
     pub fn one(gauge: &Gauge) -> Self {
         gauge.inc();
-        Self { gauge: gauge.clone(), count: 1 }
+        Self(gauge.clone())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.gauge.dec_by(self.count);
+        self.0.dec();
     }
 }
 

@@ -19,6 +19,19 @@ pub enum StoreErrorClass {
     Stop,
 }
 
+impl StoreErrorClass {
+    pub const ALL: [Self; 3] = [TryAgain, BadBlock, Stop];
+
+    /// One word for a metric; as it is serialized, too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TryAgain => "try_again",
+            BadBlock => "bad_block",
+            Stop => "stop",
+        }
+    }
+}
+
 use StoreErrorClass::{BadBlock, Stop, TryAgain};
 
 /// One line of the table.

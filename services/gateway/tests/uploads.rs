@@ -183,7 +183,7 @@ async fn a_site_may_upload_as_soon_as_it_is_registered() {
     let gateway = start(config()).await;
     let early = gateway.upload("s9", "u1").await;
     assert_eq!(early.status(), StatusCode::UNAUTHORIZED);
-    put_site(&gateway.log, "s9").await;
+    put_site(&*gateway.log, "s9").await;
     let taken = async {
         while gateway.upload("s9", "u2").await.status() != StatusCode::OK {
             tokio::task::yield_now().await;

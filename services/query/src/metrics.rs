@@ -41,8 +41,6 @@ impl Places {
     }
 }
 
-const CLASSES: [&str; 3] = ["try_again", "bad_block", "stop"];
-
 impl Metrics {
     /// Enters them into `registry`.
     pub fn register(registry: &mut Registry) -> Self {
@@ -70,7 +68,7 @@ impl Metrics {
                 "statement_errors",
                 "Statements that ClickHouse did not carry out: those that may pass later, and those \
                  that will not",
-                CLASSES.map(|class| labels([("class", class)])),
+                StoreErrorClass::ALL.map(|class| labels([("class", class.name())])),
             ),
             http: HttpMetrics::register(&mut of),
         }
@@ -92,12 +90,7 @@ impl Metrics {
     }
 
     pub(crate) fn statement_failed(&self, class: StoreErrorClass) {
-        let class = match class {
-            StoreErrorClass::TryAgain => "try_again",
-            StoreErrorClass::BadBlock => "bad_block",
-            StoreErrorClass::Stop => "stop",
-        };
-        self.statement_errors.get_or_create(&labels([("class", class)])).inc();
+        self.statement_errors.get_or_create(&labels([("class", class.name())])).inc();
     }
 }
 

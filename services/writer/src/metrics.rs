@@ -39,10 +39,9 @@ impl Metrics {
         let mut of = Register::new(registry, "writer");
         let readings = Tables::live().readings;
         let tables = || [readings.clone(), DIRTY_BUCKETS.to_owned()].map(of_table);
-        let classes = ["try_again", "bad_block", "stop"];
-        let errors = tables().into_iter().flat_map(|[table]| {
-            classes.map(|class| [table.clone(), ("class", Cow::Borrowed(class))])
-        });
+        let errors = tables()
+            .into_iter()
+            .flat_map(|[table]| StoreErrorClass::ALL.map(|class| [table.clone(), of_class(class)]));
         let reasons = [REASON_UNDECODABLE, REASON_BAD_BLOCK];
         Self {
             block: of.rows_by("block", "Rows of the blocks that ClickHouse took", tables()),
@@ -84,12 +83,7 @@ impl Metrics {
 
     pub(crate) fn insert_failed(&self, table: &str, class: StoreErrorClass) {
         let [table] = of_table(table.to_owned());
-        let class = match class {
-            StoreErrorClass::TryAgain => "try_again",
-            StoreErrorClass::BadBlock => "bad_block",
-            StoreErrorClass::Stop => "stop",
-        };
-        self.insert_errors.get_or_create(&[table, ("class", Cow::Borrowed(class))]).inc();
+        self.insert_errors.get_or_create(&[table, of_class(class)]).inc();
     }
 
     /// The rows of records up to this append time are stored.
@@ -111,6 +105,10 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::register(&mut Registry::default())
     }
+}
+
+fn of_class(class: StoreErrorClass) -> (&'static str, Cow<'static, str>) {
+    ("class", Cow::Borrowed(class.name()))
 }
 
 fn of_table(table: String) -> [(&'static str, Cow<'static, str>); 1] {

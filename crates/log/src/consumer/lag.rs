@@ -5,7 +5,10 @@
 //! is a few records behind at all times. Invariant: nothing here changes what is consumed. What it
 //! is not: the pipeline's clock; ages are for people and read the wall clock.
 
-use crate::port::{Log, LogError, TopicPartition};
+use crate::{
+    group::rules::now,
+    port::{Log, LogError, TopicPartition},
+};
 use heliograph_domain::Timestamp;
 use heliograph_metrics::{
     Counter, Counters, FloatGauges, Gauge, Gauges, Labels, Register, Registry, labels,
@@ -14,7 +17,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -138,7 +141,7 @@ impl ConsumerMetrics {
 
     /// What is known without asking the log.
     fn show_ages(&self) -> BTreeMap<TopicPartition, Position> {
-        let (positions, now) = (self.positions(), wall_clock());
+        let (positions, now) = (self.positions(), now());
         for (tp, at) in &*positions {
             let age = at.oldest_open.map_or(0.0, |oldest| age_secs(oldest, now));
             self.lag_seconds.get_or_create(&self.of_partition(tp)).set(age);
@@ -161,7 +164,6 @@ impl ConsumerMetrics {
         if positions.contains_key(tp) {
             self.lag_records.get_or_create(&self.of_partition(tp)).set(behind);
         }
-        drop(positions);
         Ok(())
     }
 
@@ -177,11 +179,6 @@ impl ConsumerMetrics {
 
 fn age_secs(of: Timestamp, now: Timestamp) -> f64 {
     (now.as_ms() - of.as_ms()).max(0) as f64 / 1_000.0
-}
-
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How old the open records are, to the accuracy of what came together.

@@ -165,7 +165,7 @@ pub async fn log() -> Arc<FaultyLog> {
     Arc::new(log)
 }
 
-pub async fn put_site(log: &FaultyLog, site: &str) {
+pub async fn put_site(log: &dyn Log, site: &str) {
     let entry = Entry::Site(Site {
         id: SiteId::parse(site).unwrap(),
         tenant: TenantId::parse("t1").unwrap(),

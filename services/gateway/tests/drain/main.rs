@@ -7,20 +7,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod clients;
+#[path = "../common/mod.rs"]
+mod common;
 
 use clients::{Load, Told};
+use common::put_site;
 use heliograph_contract::{
     event::{UploadsEvent, decode_uploads},
-    registry, topic,
-};
-use heliograph_domain::{
-    SiteId, TenantId,
-    event_id::token_hash,
-    registry::{Entry, Site},
+    topic,
 };
 use heliograph_gateway::GatewayConfig;
 use heliograph_log::{
-    Log, LogRead, NewRecord, TopicPartition,
+    Log, LogRead, TopicPartition,
     local::{LocalConfig, LocalLog},
     topics,
 };
@@ -62,18 +60,7 @@ async fn prepare(dir: &Path) {
     let log = log(dir);
     log.ensure_topics(&topics::declared().unwrap()).await.unwrap();
     for site in SITES {
-        let entry = Entry::Site(Site {
-            id: SiteId::parse(site).unwrap(),
-            tenant: TenantId::parse("t1").unwrap(),
-            name: site.into(),
-            zone: "Asia/Tokyo".into(),
-            upload_interval_s: 60,
-            reading_interval_s: 60,
-            rated_power_w: 0.0,
-            token_hash: token_hash(&format!("token-{site}")),
-        });
-        let to = TopicPartition::new(topic::REGISTRY, 0);
-        log.append(NewRecord::event(to, registry::encode(&entry))).await.unwrap();
+        put_site(&*log, site).await;
     }
     log.close().await.unwrap();
 }

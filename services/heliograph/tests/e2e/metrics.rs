@@ -288,7 +288,7 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
     // Faults are told soon, so that the test need not wait for them.
     let more = "delivery_timeout_ms = 2000\nrequest_timeout_ms = 1000\n";
     let mut cluster = Cluster::start(dir.path(), &broker, more)?;
-    let token = cluster.add_site("s1").await?;
+    let token = cluster.add_site("s1")?;
     let url = format!("{}/v1/uploads", cluster.gateway);
     let upload = async |token: &str, body: Value| -> anyhow::Result<u16> {
         let request = reqwest::Client::new().post(&url).bearer_auth(token).json(&body);

@@ -1,8 +1,10 @@
 //! The services as processes of their own, on a real Kafka broker and the embedded store served
 //! alone.
 
-use crate::support::{HELIOGRAPH, data_dir, heliograph, ports_in_a_row, terminate, wait_for};
-use anyhow::{Context, bail, ensure};
+use crate::support::{
+    HELIOGRAPH, data_dir, heliograph, ports_in_a_row, terminate, wait_for, wait_known,
+};
+use anyhow::{Context, ensure};
 use heliograph_testkit::kafka::Broker;
 use serde_json::{Value, json};
 use std::{
@@ -118,20 +120,12 @@ impl Cluster {
     }
 
     /// Registers a site that the gateway then knows, and returns its token.
-    pub async fn add_site(&self, id: &str) -> anyhow::Result<String> {
+    pub fn add_site(&self, id: &str) -> anyhow::Result<String> {
         let added = self.command(&["site", "add", id, "--tenant", "t1", "--zone", "Asia/Tokyo"])?;
         ensure!(added.status.success(), "{}", text(&added));
         let token = String::from_utf8(added.stdout)?.trim().to_owned();
-        // The gateway learns of a new site within a second.
-        let client = reqwest::Client::new();
-        for _ in 0..100 {
-            let probe = client.post(format!("{}/api/v2/write", self.gateway));
-            if probe.bearer_auth(&token).send().await?.status() != 401 {
-                return Ok(token);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        bail!("the gateway does not know {id}")
+        wait_known(&self.gateway, &token)?;
+        Ok(token)
     }
 
     /// `kill -9` of the store.
@@ -219,7 +213,7 @@ async fn a_service_that_starts_while_kafka_is_away_waits_and_says_so() -> anyhow
 }
 
 async fn upload_and_audit(cluster: &Cluster) -> anyhow::Result<()> {
-    let token = cluster.add_site("s1").await?;
+    let token = cluster.add_site("s1")?;
     let reading = |minute: u32, value: f64| {
         json!({ "device": "inv1", "metric": "ac_power", "value": value,
                 "ts": format!("2026-01-01T00:{minute:02}:00Z") })

@@ -183,22 +183,8 @@ impl Up {
         let output = self.command(&["site", "add", id, "--tenant", "t1", "--zone", zone])?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let token = String::from_utf8(output.stdout)?.trim().to_owned();
-        let is_known = || self.knows(&token).is_ok_and(|is_known| is_known);
-        ensure!(wait_for(Duration::from_secs(30), is_known), "the gateway does not learn of {id}");
+        wait_known(&self.ready.gateway, &token)?;
         Ok(token)
-    }
-
-    /// Whether the gateway takes this token: asked by a request that is refused either way.
-    fn knows(&self, token: &str) -> std::io::Result<bool> {
-        let mut gateway = TcpStream::connect(self.ready.gateway.trim_start_matches("http://"))?;
-        write!(
-            gateway,
-            "POST /v1/uploads HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
-             content-length: 0\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        gateway.read_to_string(&mut answer)?;
-        Ok(!answer.starts_with("HTTP/1.1 401"))
     }
 
     /// Sends one upload.
@@ -224,6 +210,26 @@ impl Up {
         }
         self.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
+}
+
+/// Waits until the gateway knows a new site's token, which it learns within a second.
+pub fn wait_known(gateway: &str, token: &str) -> anyhow::Result<()> {
+    let is_known = || is_known(gateway, token).is_ok_and(|is_known| is_known);
+    ensure!(wait_for(Duration::from_secs(30), is_known), "{gateway} does not learn of a new site");
+    Ok(())
+}
+
+/// Asked by a request that is refused either way.
+fn is_known(gateway: &str, token: &str) -> std::io::Result<bool> {
+    let mut gateway = TcpStream::connect(gateway.trim_start_matches("http://"))?;
+    write!(
+        gateway,
+        "POST /v1/uploads HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
+         content-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    gateway.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 415"))
 }
 
 /// SIGTERM, and waits for the end.
