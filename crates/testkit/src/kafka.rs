@@ -15,6 +15,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +25,35 @@ use tempfile::TempDir;
 const WATCHDOG: &str = "read -r _; kill -9 \"$1\" 2>/dev/null; rm -rf \"$2\"; rmdir \"$3\"";
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka/broker.sh");
+
+/// Names brokers that run already, so that all test programs of a run share one set.
+pub const SHARED: &str = "HELIOGRAPH_TEST_KAFKA";
+
+/// For `bootstrap.servers`: three brokers for all tests that break none; those that [`SHARED`] names,
+/// or else a set of this process's own. Tests keep apart by the prefix of their topics.
+///
+/// # Errors
+/// As [`Broker::start`].
+pub fn shared() -> anyhow::Result<String> {
+    static SET: Mutex<Option<(String, Option<Broker>)>> = Mutex::new(None);
+    let mut set = SET.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((servers, _)) = &*set {
+        return Ok(servers.clone());
+    }
+    let (servers, own) = match std::env::var(SHARED) {
+        Ok(servers) => {
+            let all_run = || Ok(());
+            wait_registered(&servers, servers.split(',').count(), all_run, String::new)?;
+            (servers, None)
+        }
+        Err(_) => {
+            let own = Broker::start_cluster(3)?;
+            (own.bootstrap_servers(), Some(own))
+        }
+    };
+    *set = Some((servers.clone(), own));
+    Ok(servers)
+}
 
 /// A running Kafka cluster, most often of one node.
 #[derive(Debug)]
@@ -112,33 +142,47 @@ impl Broker {
         self.wait_ready()
     }
 
-    /// Asks by the protocol, until as many brokers as run are registered.
+    /// Waits until as many brokers as run are registered.
     fn wait_ready(&mut self) -> anyhow::Result<()> {
         let want = self.nodes.iter().filter(|n| n.running.is_some()).count();
-        let client: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap_servers())
-            .set("reconnect.backoff.max.ms", "200")
-            .create()?;
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            let answer = client.fetch_metadata(None, Duration::from_secs(1));
-            match answer {
-                Ok(metadata) if metadata.brokers().len() >= want => return Ok(()),
-                _ if Instant::now() > deadline => {
-                    bail!("Kafka is not ready after {START_TIMEOUT:?}: {}", self.log_tails())
-                }
-                _ => {}
-            }
-            if self.nodes.iter_mut().any(Node::has_died) {
-                bail!("Kafka does not start: {}", self.log_tails());
-            }
-            // Between two questions, where a refused connection answers at once.
-            thread::park_timeout(Duration::from_millis(50));
-        }
+        let (servers, logs) = (self.bootstrap_servers(), self.log_paths());
+        let tails = || logs.iter().map(|path| tail(path)).collect::<Vec<_>>().join("\n");
+        let nodes = &mut self.nodes;
+        let all_run = || match nodes.iter_mut().any(Node::has_died) {
+            true => bail!("Kafka does not start: {}", tails()),
+            false => Ok(()),
+        };
+        wait_registered(&servers, want, all_run, tails)
     }
 
-    fn log_tails(&self) -> String {
-        self.nodes.iter().map(|n| tail(&n.log_path())).collect::<Vec<_>>().join("\n")
+    fn log_paths(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(Node::log_path).collect()
+    }
+}
+
+/// Asks by the protocol until `want` brokers are registered, as long as `all_run`.
+fn wait_registered(
+    servers: &str,
+    want: usize,
+    mut all_run: impl FnMut() -> anyhow::Result<()>,
+    said: impl Fn() -> String,
+) -> anyhow::Result<()> {
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("reconnect.backoff.max.ms", "200")
+        .create()?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        match client.fetch_metadata(None, Duration::from_secs(1)) {
+            Ok(metadata) if metadata.brokers().len() >= want => return Ok(()),
+            _ if Instant::now() > deadline => {
+                bail!("{servers}: Kafka is not ready after {START_TIMEOUT:?}: {}", said())
+            }
+            _ => {}
+        }
+        all_run()?;
+        // Between two questions, where a refused connection answers at once.
+        thread::park_timeout(Duration::from_millis(50));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `--check` and `heliograph config`, as processes.
 
-use crate::support::HELIOGRAPH;
+use crate::support;
 use anyhow::ensure;
 use std::{
     path::Path,
@@ -9,7 +9,7 @@ use std::{
 
 /// The program in a directory of its own, with nothing of ours in its environment.
 fn run(dir: &Path, binary: &str, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Output> {
-    let path = Path::new(HELIOGRAPH).with_file_name(binary);
+    let path = support::binary(binary);
     ensure!(path.exists(), "{} is not built: cargo build --workspace", path.display());
     let mut command = Command::new(path);
     command.args(args).current_dir(dir).env_clear().envs(env.iter().copied());

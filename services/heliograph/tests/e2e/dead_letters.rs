@@ -1,22 +1,23 @@
 //! What was rejected is listed, shown as it came, and put back once it passes.
 
-use crate::support::{Up, data_dir, wait_for};
+use crate::support::{Installation, OnLog, data_dir, on_either_log, wait_for};
 use anyhow::{Context, ensure};
 use heliograph_domain::Timestamp;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
-fn lines(up: &Up, args: &[&str]) -> anyhow::Result<Vec<Value>> {
+on_either_log!(a_rejected_reading_can_be_looked_at_and_put_back,);
+
+fn lines(up: &Installation, args: &[&str]) -> anyhow::Result<Vec<Value>> {
     let output = up.command(args)?;
     ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     text.lines().map(|line| serde_json::from_str(line).context("a line of JSON")).collect()
 }
 
-#[tokio::test]
-async fn a_rejected_reading_can_be_looked_at_and_put_back() -> anyhow::Result<()> {
+async fn a_rejected_reading_can_be_looked_at_and_put_back(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
     // Three seconds too far ahead: soon it passes.
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();

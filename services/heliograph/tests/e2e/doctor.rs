@@ -1,6 +1,6 @@
 //! `heliograph doctor` on a running installation, a stopped one, a broken one, and none.
 
-use crate::support::{Up, data_dir, heliograph};
+use crate::support::{Installation, OnLog, data_dir, heliograph};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn says(findings: &[Value], check: &str, verdict: &str, words: &str) -> anyhow::
 #[test]
 fn it_says_what_is_wrong_and_how_to_mend_it() -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(OnLog::Local, dir.path())?;
     let (status, findings) = doctor(dir.path(), &[])?;
     ensure!(status == Some(0), "{findings:#?}");
     for check in [
@@ -53,11 +53,11 @@ fn it_says_what_is_wrong_and_how_to_mend_it() -> anyhow::Result<()> {
     }
     ensure!(!format!("{findings:?}").contains(&up.operator_token), "the token is not shown");
 
-    let wrong = ["--query", &up.ready.query.clone(), "--token", "hg_wrong"];
+    let wrong = ["--query", &up.query.clone(), "--token", "hg_wrong"];
     let (status, findings) = doctor(dir.path(), &wrong)?;
     ensure!(status == Some(1), "{findings:#?}");
     says(&findings, "token", "fail", "does not take it")?;
-    let right = ["--query", &up.ready.query.clone(), "--token", &up.operator_token.clone()];
+    let right = ["--query", &up.query.clone(), "--token", &up.operator_token.clone()];
     let (status, findings) = doctor(dir.path(), &right)?;
     ensure!(status == Some(0), "{findings:#?}");
     says(&findings, "topics", "ok", "as declared")?;

@@ -1,11 +1,11 @@
 //! Durable means durable: under `strace`, no 2xx is written before the `fdatasync` that covers
 //! its record, and no offset is committed before the insert's.
 
-use crate::support::{HELIOGRAPH, Up, data_dir, heliograph, wait_for};
+use crate::support::{OnLog, Setup, data_dir, wait_for};
 use anyhow::{Context, ensure};
 use heliograph_domain::partition::partition_for;
 use serde_json::json;
-use std::{collections::HashMap, path::Path, process::Command, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 const UPLOADS: usize = 5;
 const PARTITIONS: u32 = 12;
@@ -122,11 +122,15 @@ fn committed(text: &str, key: &str) -> Option<u64> {
 async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow::Result<()> {
     let dir = data_dir();
     let trace = dir.path().join("trace");
-    let up = Up::start_on(under_strace(dir.path(), &trace), dir.path(), 0)?;
+    let calls = "trace=write,writev,pwrite64,sendto,fdatasync,fsync";
+    let file = trace.to_str().context("a path in UTF-8")?;
+    // -D: the traced process is our child, the tracer is not.
+    let strace = ["strace", "-D", "-f", "-y", "-s", "4096", "-e", calls, "-o", file];
+    let up = Setup::new(OnLog::Local, dir.path()).under(&strace).start()?;
     let token = up.add_site(SITE, "Asia/Tokyo")?;
     let partition = partition_for(SITE.as_bytes(), PARTITIONS);
     let store = clickhouse::Client::default()
-        .with_url(&up.ready.clickhouse)
+        .with_url(&up.clickhouse)
         .with_compression(clickhouse::Compression::None);
     for i in 0..UPLOADS {
         let (status, answer) = up.upload(&token, &upload(i)).await?;
@@ -141,7 +145,7 @@ async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow:
     let offsets: Vec<u64> =
         query("log_offset FROM heliograph.readings FINAL ORDER BY ts").fetch_all().await?;
     ensure!(offsets.len() == UPLOADS, "{offsets:?}");
-    let pid = up.pid();
+    let pid = up.process("up")?.pid();
     up.stop()?;
 
     let calls = parse(&whole(&trace, pid)?);
@@ -172,22 +176,6 @@ fn upload(i: usize) -> serde_json::Value {
     json!({ "upload_id": format!("durable-{i}"), "site": SITE, "readings": [{
         "device": "inv1", "metric": "ac_power", "ts": format!("2026-01-01T00:00:0{i}Z"), "value": i,
     }]})
-}
-
-fn under_strace(data_dir: &Path, trace: &Path) -> Command {
-    let mut command = Command::new("strace");
-    let calls = "write,writev,pwrite64,sendto,fdatasync,fsync";
-    // -D: the traced process is our child, the tracer is not.
-    command.args(["-D", "-f", "-y", "-s", "4096", "-e", &format!("trace={calls}"), "-o"]);
-    command.arg(trace).arg(HELIOGRAPH);
-    let plain = heliograph(data_dir);
-    for (name, value) in plain.get_envs() {
-        if let Some(value) = value {
-            command.env(name, value);
-        }
-    }
-    command.current_dir(crate::support::repository()).arg("up");
-    command
 }
 
 const JOURNAL: &str = r#"7 write(3</d/0.jnl>, "durable-0", 9) = 9"#;

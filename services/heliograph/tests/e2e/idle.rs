@@ -1,7 +1,7 @@
 //! As many idle connections as the gateway takes: its memory stays bounded, they are cut, and an
 //! upload gets through.
 
-use crate::support::{Up, data_dir, heliograph, wait_for};
+use crate::support::{OnLog, Setup, data_dir, wait_for};
 use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -43,9 +43,9 @@ async fn ten_thousand_idle_connections_keep_nobody_out() -> anyhow::Result<()> {
     raise_open_files()?;
     let dir = data_dir();
     fs::write(dir.path().join("h.toml"), CONFIG)?;
-    let mut command = heliograph(dir.path());
-    command.arg("up").env("HELIOGRAPH_CONFIG", dir.path().join("h.toml"));
-    let up = Up::start_on(command, dir.path(), 0)?;
+    let config = dir.path().join("h.toml").display().to_string();
+    let up = Setup::new(OnLog::Local, dir.path()).env("HELIOGRAPH_CONFIG", config).start()?;
+    let pid = up.process("gateway")?.pid();
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
     let body = |id: &str| {
         let ts = "2026-01-01T00:00:00Z";
@@ -54,8 +54,8 @@ async fn ten_thousand_idle_connections_keep_nobody_out() -> anyhow::Result<()> {
     let (status, answer) = up.upload(&token, &body("before")).await?;
     assert_eq!(status, 200, "{answer}");
 
-    let addr = up.ready.gateway.strip_prefix("http://").context("http")?.to_owned();
-    let (files, before) = (open_files(up.pid()), memory_bytes(up.pid(), "VmRSS")?);
+    let addr = up.gateway.strip_prefix("http://").context("http")?.to_owned();
+    let (files, before) = (open_files(pid), memory_bytes(pid, "VmRSS")?);
     let mut idle = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         idle.push(TcpStream::connect(&addr).await?);
@@ -63,7 +63,7 @@ async fn ten_thousand_idle_connections_keep_nobody_out() -> anyhow::Result<()> {
     // The few that were open before have their places, too.
     let mut held = 0;
     let all = wait_for(HELD_MAX, || {
-        held = held.max(open_files(up.pid()).saturating_sub(files));
+        held = held.max(open_files(pid).saturating_sub(files));
         held >= IDLE - 100
     });
     ensure!(all, "{held} of {IDLE} connections are held");
@@ -77,7 +77,7 @@ async fn ten_thousand_idle_connections_keep_nobody_out() -> anyhow::Result<()> {
     assert_eq!(during.0, 200, "{}", during.1);
     let ended = ends.join_all().await;
     assert_eq!((ended.len(), ended.iter().all(|ended| *ended)), (IDLE, true));
-    let grown = memory_bytes(up.pid(), "VmHWM")?.saturating_sub(before);
+    let grown = memory_bytes(pid, "VmHWM")?.saturating_sub(before);
     ensure!(grown < GROWTH_BYTES_MAX, "{IDLE} connections took {grown} bytes");
 
     let (status, answer) = up.upload(&token, &body("after")).await?;

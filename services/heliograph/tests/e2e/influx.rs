@@ -1,7 +1,7 @@
 //! What clients of InfluxDB send unchanged is stored: the official Python clients as they are, and
 //! Telegraf's requests as they were recorded (`services/gateway/tests/fixtures/influx`).
 
-use crate::support::{Up, data_dir, python, repository};
+use crate::support::{Installation, OnLog, data_dir, on_either_log, python, repository};
 use anyhow::{Context, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use heliograph_contract::v1::{QueryReadingsRequest, Step};
@@ -13,6 +13,13 @@ use std::{
     net::TcpStream,
 };
 
+on_either_log!(
+    the_client_of_influxdb_1_writes_unchanged,
+    the_client_of_influxdb_2_writes_unchanged,
+    the_client_of_influxdb_3_writes_unchanged,
+    the_recorded_requests_of_telegraf_are_stored,
+);
+
 /// 2025-10-05T00:00:00Z: everything here was measured on that day.
 const START_MS: i64 = 1_759_622_400_000;
 const DAY_MS: i64 = 86_400_000;
@@ -21,7 +28,7 @@ const DAY_MS: i64 = 86_400_000;
 type Readings = BTreeMap<(String, String, i64), f64>;
 
 /// What is stored of the site, once everything acknowledged is.
-async fn stored(up: &Up, site: &str) -> anyhow::Result<Readings> {
+async fn stored(up: &Installation, site: &str) -> anyhow::Result<Readings> {
     let audit = up.audit(&[])?;
     for field in ["missing", "duplicate", "rollup_mismatch"] {
         ensure!(audit[field] == 0, "{audit}");
@@ -33,7 +40,7 @@ async fn stored(up: &Up, site: &str) -> anyhow::Result<Readings> {
         step: Step::Raw.into(),
         ..Default::default()
     };
-    let answer = up.query().await?.query_readings(request).await?.into_inner();
+    let answer = up.queries().await?.query_readings(request).await?.into_inner();
     let mut readings = Readings::new();
     for series in answer.series {
         for (ts_ms, value) in series.ts_ms.iter().zip(&series.values) {
@@ -44,12 +51,12 @@ async fn stored(up: &Up, site: &str) -> anyhow::Result<Readings> {
 }
 
 /// Runs a client's script of `tests/influx` and reads what it printed.
-fn client(up: &Up, token: &str, script: &str, what: &str) -> anyhow::Result<Value> {
+fn client(up: &Installation, token: &str, script: &str, what: &str) -> anyhow::Result<Value> {
     let script = repository().join("services/heliograph/tests/influx").join(script);
     let output = python()?
         .arg(&script)
         .arg(what)
-        .env("HELIOGRAPH_URL", &up.ready.gateway)
+        .env("HELIOGRAPH_URL", &up.gateway)
         .env("HELIOGRAPH_SITE_TOKEN", token)
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -63,9 +70,9 @@ fn written(printed: &Value) -> anyhow::Result<Readings> {
     Ok(rows.into_iter().map(|(device, metric, ts, value)| ((device, metric, ts), value)).collect())
 }
 
-async fn writes_unchanged(script: &str) -> anyhow::Result<()> {
+async fn writes_unchanged(on: OnLog, script: &str) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
 
     let wrote = written(&client(&up, &token, script, "write")?)?;
@@ -90,19 +97,16 @@ async fn writes_unchanged(script: &str) -> anyhow::Result<()> {
     up.stop()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_client_of_influxdb_1_writes_unchanged() -> anyhow::Result<()> {
-    writes_unchanged("influxdb_v1.py").await
+async fn the_client_of_influxdb_1_writes_unchanged(on: OnLog) -> anyhow::Result<()> {
+    writes_unchanged(on, "influxdb_v1.py").await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_client_of_influxdb_2_writes_unchanged() -> anyhow::Result<()> {
-    writes_unchanged("influxdb_client_v2.py").await
+async fn the_client_of_influxdb_2_writes_unchanged(on: OnLog) -> anyhow::Result<()> {
+    writes_unchanged(on, "influxdb_client_v2.py").await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_client_of_influxdb_3_writes_unchanged() -> anyhow::Result<()> {
-    writes_unchanged("influxdb_v3.py").await
+async fn the_client_of_influxdb_3_writes_unchanged(on: OnLog) -> anyhow::Result<()> {
+    writes_unchanged(on, "influxdb_v3.py").await
 }
 
 fn fixture(name: &str) -> anyhow::Result<Vec<u8>> {
@@ -119,8 +123,8 @@ fn replaced(bytes: &[u8], old: &str, new: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Writes a recorded request into a socket as it is and reads status and body of the answer.
-fn replay(up: &Up, request: &[u8]) -> anyhow::Result<(u16, String)> {
-    let address = up.ready.gateway.strip_prefix("http://").context("the gateway's address")?;
+fn replay(up: &Installation, request: &[u8]) -> anyhow::Result<(u16, String)> {
+    let address = up.gateway.strip_prefix("http://").context("the gateway's address")?;
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(request)?;
     let mut answer = BufReader::new(stream);
@@ -170,10 +174,9 @@ fn plant() -> anyhow::Result<Readings> {
     Ok(readings)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_recorded_requests_of_telegraf_are_stored() -> anyhow::Result<()> {
+async fn the_recorded_requests_of_telegraf_are_stored(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
     let with_token = |name: &str| match name.contains("v2") {
         true => replaced(&fixture(name)?, "recorded-token", &token),

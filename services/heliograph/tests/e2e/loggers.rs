@@ -1,7 +1,7 @@
 //! Whoever copies what `docs/loggers.md` and the README show gets what they promise: the blocks
 //! are run as they are, against a running `heliograph up`.
 
-use crate::support::{HELIOGRAPH, Up, data_dir, python, repository};
+use crate::support::{Installation, OnLog, binary, data_dir, on_either_log, python, repository};
 use anyhow::{Context, bail, ensure};
 use heliograph_contract::v1::{QueryReadingsRequest, Step};
 use std::{
@@ -9,6 +9,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+on_either_log!(
+    every_block_of_the_page_for_loggers_does_what_the_page_says,
+    the_first_hour_of_the_readme_works,
+);
 
 const GATEWAY: &str = "http://127.0.0.1:7070";
 
@@ -49,24 +54,24 @@ fn is_as_shown(text: &str, shown: &str) -> bool {
 
 /// A person's shell and directory beside a running installation.
 struct Reader {
-    up: Up,
+    up: Installation,
     home: PathBuf,
     path: String,
 }
 
 impl Reader {
-    fn new(data_dir: &Path) -> anyhow::Result<Self> {
+    fn new(on: OnLog, data_dir: &Path) -> anyhow::Result<Self> {
         let home = data_dir.join("home");
         fs::create_dir(&home)?;
         fs::write(home.join("state"), "")?;
         let mut path = vec![
-            Path::new(HELIOGRAPH).parent().context("where the binary is")?.to_owned(),
+            binary("heliograph").parent().context("where the binary is")?.to_owned(),
             Path::new(python()?.get_program()).parent().context("where python is")?.to_owned(),
             buf()?.parent().context("where buf is")?.to_owned(),
         ];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").context("PATH")?));
         let path = std::env::join_paths(path)?.into_string().ok().context("PATH")?;
-        Ok(Self { up: Up::start(&data_dir.join("data"))?, home, path })
+        Ok(Self { up: Installation::start(on, &data_dir.join("data"))?, home, path })
     }
 
     /// Runs a block in the shell that the block before it left.
@@ -75,7 +80,7 @@ impl Reader {
         if block.contains("heliograph readings") {
             self.up.audit(&[])?;
         }
-        let block = block.replace(GATEWAY, &self.up.ready.gateway);
+        let block = block.replace(GATEWAY, &self.up.gateway);
         let output = Command::new("sh")
             .args(["-euc", &format!(". ./state\n{block}\nexport -p >state")])
             .current_dir(&self.home)
@@ -127,7 +132,7 @@ impl Reader {
             step: Step::Raw.into(),
             ..Default::default()
         };
-        let answer = self.up.query().await?.query_readings(request).await?.into_inner();
+        let answer = self.up.queries().await?.query_readings(request).await?.into_inner();
         Ok(answer.series.into_iter().map(|s| (s.device, s.metric, s.values)).collect())
     }
 }
@@ -143,10 +148,11 @@ fn telegraf_conf() -> PathBuf {
     repository().join("services/gateway/tests/fixtures/influx/telegraf-v2.conf")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_block_of_the_page_for_loggers_does_what_the_page_says() -> anyhow::Result<()> {
+async fn every_block_of_the_page_for_loggers_does_what_the_page_says(
+    on: OnLog,
+) -> anyhow::Result<()> {
     let dir = data_dir();
-    let reader = Reader::new(dir.path())?;
+    let reader = Reader::new(on, dir.path())?;
     let page = blocks(&fs::read_to_string(repository().join("docs/loggers.md"))?);
     let of = |language: &str| page.iter().filter(|b| b.language == language).count();
     ensure!((of("sh"), of("python"), of("toml")) >= (8, 2, 1), "{page:?}");
@@ -204,10 +210,9 @@ fn the_uploader_of_the_page_keeps_what_got_no_2xx() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_first_hour_of_the_readme_works() -> anyhow::Result<()> {
+async fn the_first_hour_of_the_readme_works(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let reader = Reader::new(dir.path())?;
+    let reader = Reader::new(on, dir.path())?;
     let readme = fs::read_to_string(repository().join("README.md"))?;
     let hour = readme.split("## The first hour").nth(1).context("the first hour")?;
     let block = blocks(hour).into_iter().next().context("its block")?;

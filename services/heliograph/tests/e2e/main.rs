@@ -1,4 +1,5 @@
-//! End to end: the real binary, real HTTP and gRPC, the embedded log and store.
+//! End to end: the real binaries, real HTTP and gRPC, the embedded store, and either log. Tests named
+//! `kafka` need real brokers; the others run on the embedded log.
 
 mod config;
 mod dead_letters;
@@ -7,7 +8,6 @@ mod doctor;
 mod durable;
 mod idle;
 mod influx;
-mod leaks;
 mod loggers;
 mod metrics;
 mod oracle;

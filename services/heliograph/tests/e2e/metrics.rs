@@ -1,11 +1,8 @@
 //! Metrics: the reference page is what the code counts, each of them is seen with a plausible value,
 //! and faults show.
 
-use crate::{
-    separate::Cluster,
-    support::{Up, data_dir, python, repository},
-};
-use anyhow::{Context, ensure};
+use crate::support::{Installation, OnLog, Setup, data_dir, python, repository};
+use anyhow::ensure;
 use heliograph_contract::v1::{self, UploadRequest, upload_service_client::UploadServiceClient};
 use heliograph_log::metered::LogMetrics;
 use heliograph_metrics::Described;
@@ -191,7 +188,7 @@ fn reading(minute: u32, value: Value) -> Value {
 }
 
 /// Four uploads of five readings in four ways, one reading rejected, two uploads refused.
-async fn use_every_way(up: &Up, token: &str) -> anyhow::Result<()> {
+async fn use_every_way(up: &Installation, token: &str) -> anyhow::Result<()> {
     let body =
         json!({ "site": "s1", "readings": [reading(0, json!(1.0)), reading(1, json!("x"))] });
     let (status, answer) = up.upload(token, &body).await?;
@@ -200,7 +197,7 @@ async fn use_every_way(up: &Up, token: &str) -> anyhow::Result<()> {
     ensure!(up.upload(token, &json!({ "site": "s1", "frobs": 1 })).await?.0 == 400);
     let lines = "inv1 ac_power=1 1767225720000000000\ninv1 ac_power=2 1767225780000000000\n";
     let client = reqwest::Client::new();
-    let write = client.post(format!("{}/api/v2/write", up.ready.gateway)).bearer_auth(token);
+    let write = client.post(format!("{}/api/v2/write", up.gateway)).bearer_auth(token);
     ensure!(write.body(lines).send().await?.status() == 204);
 
     let readings = |minute: i64| UploadRequest {
@@ -214,7 +211,7 @@ async fn use_every_way(up: &Up, token: &str) -> anyhow::Result<()> {
         }],
         ..Default::default()
     };
-    let channel = Channel::from_shared(up.ready.gateway.clone())?.connect().await?;
+    let channel = Channel::from_shared(up.gateway.clone())?.connect().await?;
     let mut grpc = UploadServiceClient::new(channel);
     let bearer: MetadataValue<_> = format!("Bearer {token}").parse()?;
     let mut request = Request::new(readings(4));
@@ -231,7 +228,7 @@ async fn use_every_way(up: &Up, token: &str) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_seen_with_a_plausible_value() -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(OnLog::Local, dir.path())?;
     let token = up.add_site("s1", "Asia/Tokyo")?;
     use_every_way(&up, &token).await?;
     ensure!(up.audit(&[])?["stored"] == 5);
@@ -242,7 +239,7 @@ async fn every_metric_is_seen_with_a_plausible_value() -> anyhow::Result<()> {
         scrape.sum("heliograph_consumer_lag_records", &[]).is_some()
             && scrape.value("heliograph_gateway_self_upload_ok", &[]) == 1.0
     };
-    let scrape = until(&up.ready.ops, "the lag", is_whole).await?;
+    let scrape = until(&up.ops("up"), "the lag", is_whole).await?;
     let mut wrong = Vec::new();
     let all = described();
     for Described { name, kind, .. } in &all {
@@ -286,19 +283,26 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
     let dir = data_dir();
     let mut broker = Broker::start()?;
     // Faults are told soon, so that the test need not wait for them.
-    let more = "delivery_timeout_ms = 2000\nrequest_timeout_ms = 1000\n";
-    let mut cluster = Cluster::start(dir.path(), &broker, more)?;
-    let token = cluster.add_site("s1")?;
-    let url = format!("{}/v1/uploads", cluster.gateway);
+    let mut up = Setup::new(OnLog::Kafka, dir.path())
+        .kafka(broker.bootstrap_servers(), 1)
+        .env("HELIOGRAPH_LOG__KAFKA__DELIVERY_TIMEOUT_MS", "2000")
+        .env("HELIOGRAPH_LOG__KAFKA__REQUEST_TIMEOUT_MS", "1000")
+        .start()?;
+    let token = up.add_site("s1", "Asia/Tokyo")?;
+    let url = format!("{}/v1/uploads", up.gateway);
     let upload = async |token: &str, body: Value| -> anyhow::Result<u16> {
         let request = reqwest::Client::new().post(&url).bearer_auth(token).json(&body);
         Ok(request.send().await?.status().as_u16())
     };
     let good = |minute| json!({ "site": "s1", "readings": [reading(minute, json!(1.0))] });
-    let [gateway, writer, query] = cluster.ops.clone();
+    let [gateway, writer, query] = ["gateway", "writer", "query"].map(|name| up.ops(name));
     let refused = "heliograph_gateway_uploads_refused_total";
 
-    // A flood of bad input.
+    // A flood of bad input, after the questions whether the new site is known.
+    let refusals = |scrape: &Scrape, reason| {
+        scrape.sum(refused, &[("reason", reason), ("protocol", "http")]).unwrap_or(0.0)
+    };
+    let before = Scrape::of(&gateway)?;
     for n in 0..60 {
         ensure!(upload("hg_site_wrong", good(0)).await? == 401);
         ensure!(upload(&token, json!({ "site": 7 })).await? == 400);
@@ -308,7 +312,7 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
     let scrape = Scrape::of(&gateway)?;
     for (reason, want) in [("wrong-token", 60.0), ("malformed-upload", 60.0), ("unavailable", 0.0)]
     {
-        let got = scrape.value(refused, &[("reason", reason), ("protocol", "http")]);
+        let got = refusals(&scrape, reason) - refusals(&before, reason);
         ensure!(got == want, "{reason}: {got}");
     }
     ensure!(scrape.value("heliograph_gateway_readings_rejected_total", &[]) == 60.0);
@@ -316,7 +320,7 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
     ensure!(scrape.value("heliograph_log_append_duration_seconds_count", &letters) == 60.0);
 
     // ClickHouse away: uploads go on, the writer says what it waits for and how far it is behind.
-    cluster.kill_store();
+    up.kill("store")?;
     ensure!(upload(&token, good(1)).await? == 200);
     let is_behind = |scrape: &Scrape| {
         let tries = [("class", "try_again")];
@@ -325,8 +329,7 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
             && scrape.value("heliograph_consumer_open_records", &[]) > 0.0
     };
     until(&writer, "the lag behind ClickHouse", is_behind).await?;
-    let shown =
-        cluster.command(&["readings", "s1", "--from", "2026-01-01", "--to", "2026-01-02"])?;
+    let shown = up.command(&["readings", "s1", "--from", "2026-01-01", "--to", "2026-01-02"])?;
     ensure!(!shown.status.success());
     let scrape = Scrape::of(&query)?;
     ensure!(scrape.value("heliograph_query_calls_total", &[("code", "UNAVAILABLE")]) > 0.0);
@@ -334,7 +337,8 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
         scrape.value("heliograph_query_statement_errors_total", &[("class", "try_again")]) > 0.0
     );
     let before = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-    cluster.start_store(dir.path())?;
+    up.spawn("store")?;
+    up.wait_ready()?;
     ensure!(upload(&token, good(2)).await? == 200);
     let has_caught_up = |scrape: &Scrape| {
         scrape.value("heliograph_writer_newest_stored_timestamp_seconds", &[]) >= before - 1.0
@@ -358,5 +362,5 @@ async fn faults_show_in_the_metrics() -> anyhow::Result<()> {
     let is_open = |scrape: &Scrape| scrape.value("heliograph_gateway_self_upload_ok", &[]) == 1.0;
     until(&gateway, "the open door", is_open).await?;
     ensure!(upload(&token, good(4)).await? == 200);
-    cluster.stop().context("stop")
+    up.stop()
 }

@@ -1,7 +1,9 @@
 //! What `QueryReadings` answers for the sample plants equals an independent calculation with
 //! pandas (`tests/oracle`), for every series, step and aggregate.
 
-use crate::support::{Authorized, Up, data_dir, python, repository};
+use crate::support::{
+    Authorized, Installation, OnLog, data_dir, on_either_log, python, repository,
+};
 use anyhow::{Context, ensure};
 use heliograph_contract::v1::{
     Aggregate, Quality, QueryReadingsRequest, Series, Step,
@@ -10,6 +12,11 @@ use heliograph_contract::v1::{
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
+
+on_either_log!(
+    the_sample_files_come_back_as_pandas_reads_them,
+    late_corrected_and_repeated_readings_come_back_as_pandas_resolves_them,
+);
 
 /// The sample files lie in 2022.
 const START_MS: i64 = 1_640_995_200_000 - 86_400_000;
@@ -124,7 +131,7 @@ fn compare_points(
 }
 
 /// Replays every sample file as it is, with `extra` arguments, and waits until all is stored.
-fn replay(up: &Up, extra: &[&str]) -> anyhow::Result<()> {
+fn replay(up: &Installation, extra: &[&str]) -> anyhow::Result<()> {
     let tokens = up.data_dir.join("tokens.json").display().to_string();
     let samples = up.command(&["site", "samples", "--sites", "5", "--tokens", &tokens])?;
     ensure!(samples.status.success(), "{}", String::from_utf8_lossy(&samples.stderr));
@@ -142,8 +149,8 @@ fn replay(up: &Up, extra: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn compare_all(up: &Up, oracle: &Oracle) -> anyhow::Result<()> {
-    let mut client = up.query().await?;
+async fn compare_all(up: &Installation, oracle: &Oracle) -> anyhow::Result<()> {
+    let mut client = up.queries().await?;
     let mut groups: BTreeMap<(&str, &str), Vec<&Expected>> = BTreeMap::new();
     for series in &oracle.series {
         groups.entry((&series.site, &series.step)).or_default().push(series);
@@ -155,19 +162,18 @@ async fn compare_all(up: &Up, oracle: &Oracle) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_sample_files_come_back_as_pandas_reads_them() -> anyhow::Result<()> {
+async fn the_sample_files_come_back_as_pandas_reads_them(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     replay(&up, &[])?;
     compare_all(&up, &oracle(&[])?).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn late_corrected_and_repeated_readings_come_back_as_pandas_resolves_them()
--> anyhow::Result<()> {
+async fn late_corrected_and_repeated_readings_come_back_as_pandas_resolves_them(
+    on: OnLog,
+) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let transcript = dir.path().join("transcript.jsonl").display().to_string();
     let shares = ["--late", "0.2", "--resend", "0.2", "--correct", "0.2", "--bad", "0.1"];
     let small = ["--readings-per-upload", "60", "--transcript", &transcript];

@@ -1,23 +1,30 @@
 //! Sites, tenants and tokens by the command line.
 
-use crate::support::{Up, data_dir, heliograph};
+use crate::support::{Installation, OnLog, data_dir, heliograph, on_either_log};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, process::Output, time::Duration};
+
+on_either_log!(
+    a_sites_life,
+    the_days_of_a_removed_site_are_rebuilt_as_they_were,
+    a_file_of_sites_is_imported_whole_or_not_at_all,
+    tenants_and_api_tokens,
+);
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
 /// Stdout of a command that succeeds.
-fn done(up: &Up, args: &[&str]) -> anyhow::Result<String> {
+fn done(up: &Installation, args: &[&str]) -> anyhow::Result<String> {
     let output = up.command(args)?;
     ensure!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     Ok(text(&output.stdout))
 }
 
 /// Stderr of a command that is refused.
-fn refused(up: &Up, args: &[&str]) -> anyhow::Result<String> {
+fn refused(up: &Installation, args: &[&str]) -> anyhow::Result<String> {
     let output: Output = up.command(args)?;
     ensure!(output.status.code() == Some(1), "{args:?}: {}", output.status);
     ensure!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
@@ -28,12 +35,12 @@ fn lines(text: &str) -> anyhow::Result<Vec<Value>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-fn sites(up: &Up) -> anyhow::Result<Vec<Value>> {
+fn sites(up: &Installation) -> anyhow::Result<Vec<Value>> {
     lines(&done(up, &["site", "list", "--json"])?)
 }
 
 /// The status of uploads with this token, as soon as it is not `before`.
-async fn status_after(up: &Up, token: &str, before: u16) -> anyhow::Result<u16> {
+async fn status_after(up: &Installation, token: &str, before: u16) -> anyhow::Result<u16> {
     let body = json!({ "readings": [] });
     let changes = async {
         loop {
@@ -46,10 +53,9 @@ async fn status_after(up: &Up, token: &str, before: u16) -> anyhow::Result<u16> 
     tokio::time::timeout(Duration::from_secs(30), changes).await.context("nothing changed")?
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sites_life() -> anyhow::Result<()> {
+async fn a_sites_life(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let add = ["site", "add", "s1", "--tenant", "t1", "--zone", "Asia/Tokyo"];
     let first = done(&up, &add)?;
     ensure!(first.starts_with("hg_site_") && !first.contains(char::is_whitespace), "{first}");
@@ -85,10 +91,9 @@ async fn a_sites_life() -> anyhow::Result<()> {
     up.stop()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_days_of_a_removed_site_are_rebuilt_as_they_were() -> anyhow::Result<()> {
+async fn the_days_of_a_removed_site_are_rebuilt_as_they_were(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = done(&up, &["site", "add", "s1", "--tenant", "t1", "--zone", "Asia/Tokyo"])?;
     // 15:00 UTC is the next day in Tokyo.
     let readings: Vec<Value> = [10, 20]
@@ -114,10 +119,9 @@ async fn the_days_of_a_removed_site_are_rebuilt_as_they_were() -> anyhow::Result
     up.stop()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_sites_is_imported_whole_or_not_at_all() -> anyhow::Result<()> {
+async fn a_file_of_sites_is_imported_whole_or_not_at_all(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     done(&up, &["site", "add", "s1", "--tenant", "t1", "--zone", "Asia/Tokyo"])?;
     let (file, tokens) = (dir.path().join("sites.csv"), dir.path().join("tokens.json"));
     let (csv, json_file) = (file.display().to_string(), tokens.display().to_string());
@@ -159,10 +163,9 @@ async fn a_file_of_sites_is_imported_whole_or_not_at_all() -> anyhow::Result<()>
     up.stop()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tenants_and_api_tokens() -> anyhow::Result<()> {
+async fn tenants_and_api_tokens(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     done(&up, &["tenant", "add", "acme", "--name", "Acme Solar"])?;
     let said = refused(&up, &["tenant", "add", "acme"])?;
     ensure!(said.contains("heliograph tenant set acme"), "{said}");
@@ -189,7 +192,7 @@ async fn tenants_and_api_tokens() -> anyhow::Result<()> {
     // With the viewer's token through the query's own address, as from another machine.
     let elsewhere = |token: &str| {
         let mut command = heliograph(dir.path());
-        command.args(["site", "list", "--query", &up.ready.query]).env("HELIOGRAPH_TOKEN", token);
+        command.args(["site", "list", "--query", &up.query]).env("HELIOGRAPH_TOKEN", token);
         up.output(command)
     };
     ensure!(elsewhere(&viewer)?.status.success(), "a viewer lists");

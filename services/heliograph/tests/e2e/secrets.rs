@@ -1,10 +1,7 @@
 //! No token's secret in any log: every kind of token is made, sent wherever a client may put it,
 //! rotated and revoked, while everything logs all it can; then the secrets are looked for.
 
-use crate::{
-    leaks::{files_below, leaks},
-    support::{STDERR, Up, data_dir, heliograph},
-};
+use crate::support::{Installation, OnLog, Setup, data_dir, on_either_log};
 use anyhow::ensure;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use heliograph_contract::v1::{
@@ -12,19 +9,16 @@ use heliograph_contract::v1::{
     RotateSiteTokenRequest, Site, admin_service_client::AdminServiceClient,
     query_service_client::QueryServiceClient,
 };
+use heliograph_testkit::leaks::{files_below, leaks};
 use serde_json::json;
 use std::{collections::BTreeSet, fs, path::Path};
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
-/// Logs all it can.
-fn trace(dir: &Path) -> std::process::Command {
-    let mut command = heliograph(dir);
-    command.env("RUST_LOG", "trace");
-    command
-}
+on_either_log!(no_secret_is_in_any_log_or_file,);
 
-fn run(up: &Up, args: &[&str]) -> anyhow::Result<String> {
-    let mut command = trace(&up.data_dir);
+fn run(up: &Installation, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = up.heliograph();
+    command.env("RUST_LOG", "trace");
     command.args(args);
     let output = up.output(command)?;
     ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -32,9 +26,9 @@ fn run(up: &Up, args: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Uploads with the token in every place of a request; what is answered does not matter here.
-async fn uploads(up: &Up, token: &str) -> anyhow::Result<()> {
+async fn uploads(up: &Installation, token: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::new();
-    let gateway = &up.ready.gateway;
+    let gateway = &up.gateway;
     let url = format!("{gateway}/v1/uploads");
     let basic = BASE64_STANDARD.encode(format!("user:{token}"));
     for authorization in [
@@ -56,7 +50,7 @@ async fn uploads(up: &Up, token: &str) -> anyhow::Result<()> {
         format!("/{token}"),
     ] {
         client.post(format!("{gateway}{path}")).json(&json!({})).send().await?;
-        client.get(format!("{}{path}", up.ready.query)).send().await?;
+        client.get(format!("{}{path}", up.query)).send().await?;
     }
     for header in ["x-api-key", "cookie", "content-type", "content-encoding", "user-agent"] {
         client.post(&url).header(header, token).body("{}").send().await?;
@@ -83,8 +77,8 @@ fn request<T>(message: T, authorization: &str) -> anyhow::Result<Request<T>> {
 }
 
 /// Calls with the token in every place of a call; what is answered does not matter here.
-async fn calls(up: &Up, token: &str, others: &str) -> anyhow::Result<()> {
-    let channel = Channel::from_shared(up.ready.query.clone())?.connect().await?;
+async fn calls(up: &Installation, token: &str, others: &str) -> anyhow::Result<()> {
+    let channel = Channel::from_shared(up.query.clone())?.connect().await?;
     let (mut query, mut admin) =
         (QueryServiceClient::new(channel.clone()), AdminServiceClient::new(channel));
     for authorization in [
@@ -116,12 +110,9 @@ async fn calls(up: &Up, token: &str, others: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_any_log_or_file() -> anyhow::Result<()> {
+async fn no_secret_is_in_any_log_or_file(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let mut command = trace(dir.path());
-    command.arg("up");
-    let up = Up::start_on(command, dir.path(), 0)?;
+    let up = Setup::new(on, dir.path()).env("RUST_LOG", "trace").start()?;
     let site = run(&up, &["site", "add", "s1", "--tenant", "t1", "--zone", "UTC"])?;
     let file = dir.path().join("sites.csv");
     fs::write(&file, "id,tenant,zone\ns2,t1,UTC\n")?;
@@ -150,8 +141,8 @@ async fn no_secret_is_in_any_log_or_file() -> anyhow::Result<()> {
 
     let tokens = up.tokens();
     ensure!(tokens.len() == 6, "made {tokens:?}");
+    let said = up.said();
     up.stop()?;
-    let said = fs::read_to_string(dir.path().join(STDERR))?;
     ensure!(said.contains("\"TRACE\""), "it did not log all it can");
     no_file_tells(dir.path(), &tokens)
 }

@@ -1,8 +1,10 @@
 //! The main job, from upload to query, and what happens when it is stopped.
 
-use crate::support::{Up, data_dir};
+use crate::support::{Installation, OnLog, data_dir, on_either_log};
 use heliograph_contract::v1::{GetSiteRequest, QueryReadingsRequest, QueryReadingsResponse, Step};
 use serde_json::{Value, json};
+
+on_either_log!(an_upload_is_stored_once_and_comes_back_in_every_step,);
 
 fn upload(readings: Value) -> Value {
     json!({ "site": "s1", "readings": readings })
@@ -13,7 +15,7 @@ fn reading(minute: u32, kilowatts: f64) -> Value {
             "ts": format!("2026-01-01T00:{minute:02}:00Z"), "value": kilowatts })
 }
 
-async fn readings(up: &Up, step: Step) -> anyhow::Result<QueryReadingsResponse> {
+async fn readings(up: &Installation, step: Step) -> anyhow::Result<QueryReadingsResponse> {
     let start_ms = 1_767_225_600_000; // 2026-01-01T00:00:00Z
     let request = QueryReadingsRequest {
         site_id: "s1".into(),
@@ -22,13 +24,12 @@ async fn readings(up: &Up, step: Step) -> anyhow::Result<QueryReadingsResponse> 
         step: step.into(),
         ..Default::default()
     };
-    Ok(up.query().await?.query_readings(request).await?.into_inner())
+    Ok(up.queries().await?.query_readings(request).await?.into_inner())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_stored_once_and_comes_back_in_every_step() -> anyhow::Result<()> {
+async fn an_upload_is_stored_once_and_comes_back_in_every_step(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = up.add_site("s1", "Asia/Tokyo")?;
 
     let body = upload(json!([reading(1, 1.5), reading(2, 2.5), { "device": "inv1" }]));
@@ -48,13 +49,13 @@ async fn an_upload_is_stored_once_and_comes_back_in_every_step() -> anyhow::Resu
     for step in [Step::Step15Min, Step::Hour, Step::Day] {
         assert_eq!(readings(&up, step).await?.series[0].values, [2500.0], "{step:?}");
     }
-    let site = up.query().await?.get_site(GetSiteRequest { site_id: "s1".into() }).await?;
+    let site = up.queries().await?.get_site(GetSiteRequest { site_id: "s1".into() }).await?;
     let last = site.into_inner().last_reading.unwrap().reading.unwrap();
     assert_eq!(last.value, 3500.0);
 
     // A second start goes on where the first stopped, also when that was not a stop.
-    up.kill();
-    let up = Up::start(dir.path())?;
+    up.kill_all();
+    let up = Installation::start(on, dir.path())?;
     assert_eq!(readings(&up, Step::Raw).await?.series[0].values, [1500.0, 3500.0]);
     assert_eq!(up.upload(&token, &upload(json!([reading(3, 4.5)]))).await?.0, 200);
     assert_eq!(up.audit(&[])?["missing"], 0);
@@ -65,7 +66,7 @@ async fn an_upload_is_stored_once_and_comes_back_in_every_step() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_a_directory_and_commands_work_with_and_without_it() -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(OnLog::Local, dir.path())?;
     let token = up.add_site("s1", "Asia/Tokyo")?;
     up.upload(&token, &upload(json!([reading(1, 1.5)]))).await?;
     up.audit(&[])?;

@@ -8,7 +8,10 @@
 //! - between insert and offset commit: ClickHouse holds rows of an offset that the writer had not
 //!   committed.
 
-use crate::support::{Up, data_dir, heliograph, ports_in_a_row, repository, terminate, wait_for};
+use crate::support::{
+    Installation, OnLog, Setup, data_dir, heliograph, ports_in_a_row, repository, terminate,
+    wait_for,
+};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::Value;
@@ -79,10 +82,10 @@ struct Rig {
 
 impl Rig {
     /// Always the same ports: loggers come back to the address that they know.
-    fn start(&self) -> anyhow::Result<Up> {
-        let mut command = heliograph(&self.dir);
-        command.args(["up", "--config"]).arg(self.dir.join("torture.toml"));
-        Up::start_on(command, &self.dir, self.port_base)
+    fn start(&self) -> anyhow::Result<Installation> {
+        let config = self.dir.join("torture.toml").display().to_string();
+        let setup = Setup::new(OnLog::Local, &self.dir).port_base(self.port_base);
+        setup.env("HELIOGRAPH_CONFIG", config).start()
     }
 
     fn fleet(&self) -> anyhow::Result<Fleet> {
@@ -142,7 +145,7 @@ fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow
     let rig = Rig {
         dir: dir.path().to_owned(),
         summary: dir.path().join("summary.json"),
-        port_base: ports_in_a_row(3)?,
+        port_base: ports_in_a_row(4)?,
     };
     fs::write(dir.path().join("torture.toml"), CONFIG)?;
     let mut up = rig.start()?;
@@ -156,7 +159,7 @@ fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow
     for _ in 0..kills {
         std::thread::park_timeout(moments.next(Duration::from_millis(1_500)));
         let unanswered = rig.unanswered();
-        up.kill();
+        up.kill_all();
         report.insert_open += u64::from(rig.insert_was_open());
         report.between_insert_and_commit += u64::from(rig.was_between_insert_and_commit()?);
         let open = wait_for(Duration::from_secs(2), || rig.unanswered() > unanswered);

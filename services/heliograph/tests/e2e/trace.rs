@@ -1,36 +1,37 @@
 //! One trace from the upload over the log to the block, as who looks for a lost upload would.
 
-use crate::support::{STDERR, Up, data_dir, heliograph, wait_for};
+use crate::support::{Installation, OnLog, Setup, data_dir, on_either_log, wait_for};
 use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use heliograph_contract::v1::{ReadLogRequest, admin_service_client::AdminServiceClient};
 use serde_json::{Value, json};
-use std::{fs, time::Duration};
+use std::time::Duration;
+
+on_either_log!(an_upload_is_found_on_the_log_and_in_its_block_by_its_trace,);
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 /// Far more than a block takes.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The first line of the log that says `message` and names the trace.
-fn line(up: &Up, message: &str) -> Option<Value> {
-    let text = fs::read_to_string(up.data_dir.join(STDERR)).ok()?;
+fn line(up: &Installation, message: &str) -> Option<Value> {
+    let text = up.said();
     let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.find(|line| {
         line["fields"]["message"] == message && line["fields"].to_string().contains(TRACE_ID)
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_found_on_the_log_and_in_its_block_by_its_trace() -> anyhow::Result<()> {
+async fn an_upload_is_found_on_the_log_and_in_its_block_by_its_trace(
+    on: OnLog,
+) -> anyhow::Result<()> {
     let dir = data_dir();
-    let mut command = heliograph(dir.path());
-    command.arg("up").env("RUST_LOG", "info");
-    let up = Up::start_on(command, dir.path(), 0)?;
+    let up = Setup::new(on, dir.path()).env("RUST_LOG", "info").start()?;
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
     let body = json!({ "readings": [{ "device": "inv1", "metric": "ac_power",
                        "ts": "2026-01-01T00:00:00Z", "value": 1 }] });
     let response = reqwest::Client::new()
-        .post(format!("{}/v1/uploads", up.ready.gateway))
+        .post(format!("{}/v1/uploads", up.gateway))
         .bearer_auth(&token)
         .header("traceparent", format!("00-{TRACE_ID}-00f067aa0ba902b7-01"))
         .json(&body)

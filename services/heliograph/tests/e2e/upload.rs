@@ -1,6 +1,6 @@
 //! `heliograph upload`: a CSV file of any of the sample plants becomes what the file says.
 
-use crate::support::{Up, data_dir, heliograph, repository};
+use crate::support::{Installation, OnLog, data_dir, heliograph, on_either_log, repository};
 use anyhow::{Context, ensure};
 use std::{
     fs,
@@ -8,6 +8,11 @@ use std::{
     net::TcpListener,
     process::Stdio,
 };
+
+on_either_log!(
+    each_sample_file_becomes_what_it_says,
+    a_mistake_says_what_it_wants_and_loses_nothing_else,
+);
 
 /// File, what its times need, a column as a series, and the factor to its stored unit.
 const FILES: [(&str, &[&str], &str, &str, f64); 5] = [
@@ -32,7 +37,7 @@ fn thousands(n: usize) -> String {
 }
 
 fn run(
-    up: &Up,
+    up: &Installation,
     file: &str,
     site: &str,
     token: &str,
@@ -45,10 +50,9 @@ fn run(
     Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
 }
 
-#[test]
-fn each_sample_file_becomes_what_it_says() -> anyhow::Result<()> {
+async fn each_sample_file_becomes_what_it_says(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     for (n, (file, needs, header, series, factor)) in FILES.into_iter().enumerate() {
         let (rows, path) = (cells(file)?, format!("sample-data/{file}"));
         let (whole, one) = (format!("whole-{n}"), format!("one-{n}"));
@@ -184,10 +188,9 @@ fn that_nothing_answers_is_said_before_it_is_tried_for_long() -> anyhow::Result<
     Ok(())
 }
 
-#[test]
-fn a_mistake_says_what_it_wants_and_loses_nothing_else() -> anyhow::Result<()> {
+async fn a_mistake_says_what_it_wants_and_loses_nothing_else(on: OnLog) -> anyhow::Result<()> {
     let dir = data_dir();
-    let up = Up::start(dir.path())?;
+    let up = Installation::start(on, dir.path())?;
     let token = up.add_site("roof-7", "Asia/Tokyo")?;
     let file = dir.path().join("roof.csv");
     let file = file.to_str().context("a path")?;
