@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt build torture fuzz proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test test-kafka lint fmt build torture fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,8 +9,11 @@ help: ## list the targets
 run: ## the main job: every service on this machine, with live data of the sample plants
 	@scripts/run.sh
 
-test: ## set up what the tests need and run them all; ends with "N passed, N failed"
+test: ## set up what the tests need and run them all; ends with "N passed, N failed, N skipped"
 	@scripts/test.sh
+
+test-kafka: ## those that run on real Kafka (`make test` runs them too)
+	@scripts/test-kafka.sh
 
 lint: ## format, clippy, licences, contract, scripts, images and manifests
 	@scripts/lint.sh

@@ -29,12 +29,29 @@ want() {
 
 # What more than one script asks for, with the one reason for it.
 need_npm() { need npm npm "the embedded ClickHouse engine and buf come as npm packages"; }
-need_java() { need java openjdk-17-jre-headless "one real Kafka broker runs in the tests"; }
+need_java() { need java openjdk-17-jre-headless "real Kafka brokers run in the tests"; }
 need_maven() { need mvn maven "Kafka's jars come through Maven"; }
 need_venv() {
     # Debian's python3 has the module venv without what it needs to work.
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         want python3-venv "the tests compare with pandas, and the checks of k8s/ are Python"
+}
+
+# count_tests LOG STATUS: "N passed, N failed, N skipped" over all of cargo's test programs in LOG. A
+# program that crashed, or did not build, leaves no line: it still counts as a failure.
+count_tests() {
+    awk -v status="$2" '
+        /^test result: / {
+            for (i = 1; i < NF; i++) {
+                if ($(i + 1) ~ /^passed;?$/) passed += $i
+                if ($(i + 1) ~ /^failed;?$/) failed += $i
+                if ($(i + 1) ~ /^ignored;?$/) skipped += $i
+            }
+        }
+        END {
+            if (status != 0 && failed == 0) failed = 1
+            printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+        }' "$1"
 }
 
 apt_install() {

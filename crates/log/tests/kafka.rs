@@ -1,6 +1,6 @@
 //! What only a real broker shows: crashes, fencing, settings of topics, records of others.
 //!
-//! The broker is shared and dies with the process, except where a test kills its own.
+//! The brokers are shared with other tests, except where a test kills its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -12,7 +12,7 @@ use heliograph_log::{
     kafka::{KafkaConfig, KafkaLog},
     topics::{Cleanup, TopicSpec},
 };
-use heliograph_testkit::kafka::Broker;
+use heliograph_testkit::kafka::{Broker, shared};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
@@ -23,14 +23,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::task::spawn_blocking;
 
-static BROKER: OnceLock<Broker> = OnceLock::new();
 const PATIENCE: Duration = Duration::from_secs(60);
 const SESSION: Duration = Duration::from_secs(2);
 
@@ -39,8 +38,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 async fn shared_broker() -> String {
-    let start = || BROKER.get_or_init(|| Broker::start().unwrap()).bootstrap_servers();
-    spawn_blocking(start).await.unwrap()
+    spawn_blocking(|| shared().unwrap()).await.unwrap()
 }
 
 async fn connect(servers: &str, prefix: &str) -> Arc<KafkaLog> {
@@ -315,7 +313,13 @@ async fn a_gap_at_the_end_is_the_end() {
         other.commit_transaction(PATIENCE).unwrap();
     });
     transaction.await.unwrap();
-    assert_eq!(log.offsets(&tp(0)).await.unwrap().end, 2);
+    // The partition's leader hears of the end of the transaction a little later.
+    let marked = async {
+        while log.offsets(&tp(0)).await.unwrap().end < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(marked).await;
     let got = within(log.read(&tp(0), 0, 1_000)).await.unwrap();
     assert_eq!(got.iter().map(value).collect::<Vec<_>>(), ["0"]);
     for _ in 0..3 {

@@ -160,23 +160,36 @@ fn check_append_time(
     specs: &[TopicSpec],
     runtime: &Handle,
 ) -> Result<(), LogError> {
-    let names: Vec<String> = specs.iter().map(|s| config.broker_name(&s.name)).collect();
-    let wanted: Vec<ResourceSpecifier<'_>> =
-        names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let answers = runtime
-        .block_on(admin.describe_configs(&wanted, options))
-        .map_err(|e| log_error(&e, "describing topics"))?;
-    for (answer, name) in answers.into_iter().zip(&names) {
-        let resource = answer.map_err(|code| log_error(&KafkaError::AdminOp(code), name))?;
-        match timestamp_type(&resource) {
-            Some("LogAppendTime") => {}
-            got => {
-                return Err(LogError::Config(format!(
-                    "topic {name}: message.timestamp.type: got {}, want LogAppendTime",
-                    got.unwrap_or("nothing")
-                )));
+    let mut names: Vec<String> = specs.iter().map(|s| config.broker_name(&s.name)).collect();
+    let deadline = Instant::now() + config.request_timeout();
+    while !names.is_empty() {
+        let wanted: Vec<ResourceSpecifier<'_>> =
+            names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let answers = runtime
+            .block_on(admin.describe_configs(&wanted, options))
+            .map_err(|e| log_error(&e, "describing topics"))?;
+        let mut unknown = Vec::new();
+        for (answer, name) in answers.into_iter().zip(&names) {
+            let resource = answer.map_err(|code| log_error(&KafkaError::AdminOp(code), name))?;
+            match timestamp_type(&resource) {
+                Some("LogAppendTime") => {}
+                Some(got) => {
+                    let what = format!("topic {name}: message.timestamp.type: got {got}");
+                    return Err(LogError::Config(format!("{what}, want LogAppendTime")));
+                }
+                // Any broker may answer, and this one has not heard of the topic yet: it tells of
+                // no setting at all.
+                None => unknown.push(name.clone()),
             }
         }
+        if let (Some(name), true) = (unknown.first(), Instant::now() > deadline) {
+            let what = format!("topic {name}: no broker tells its message.timestamp.type");
+            return Err(LogError::Unavailable(what));
+        }
+        if !unknown.is_empty() {
+            thread::park_timeout(LOOK_INTERVAL);
+        }
+        names = unknown;
     }
     Ok(())
 }

@@ -8,6 +8,29 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A topic that was just made is known to one broker before it is to all, and any may be asked: that
+/// there is none is believed when brokers have said so for this long.
+const PROPAGATION_MAX: Duration = Duration::from_secs(2);
+/// Between two questions meanwhile.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The answer of `ask`, which is asked again for a while when the topic is said not to be there.
+pub(super) fn propagated<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
+    let deadline = Instant::now() + PROPAGATION_MAX;
+    loop {
+        match ask() {
+            Err(LogError::UnknownTopic(_)) if Instant::now() < deadline => {
+                thread::park_timeout(ASK_INTERVAL);
+            }
+            answer => return answer,
+        }
+    }
+}
 
 /// Number of partitions of `topic`.
 pub(super) fn partitions(

@@ -125,12 +125,17 @@ impl KafkaLog {
 impl LogRead for KafkaLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         let topic = topic.to_owned();
-        self.ask(move |config, client| meta::partitions(config, client, &topic)).await
+        let ask = move |config: &_, client: &_| {
+            meta::propagated(|| meta::partitions(config, client, &topic))
+        };
+        self.ask(ask).await
     }
 
     async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
         let tp = tp.clone();
-        self.ask(move |config, client| meta::offsets(config, client, &tp)).await
+        let ask =
+            move |config: &_, client: &_| meta::propagated(|| meta::offsets(config, client, &tp));
+        self.ask(ask).await
     }
 
     async fn read(

@@ -1,18 +1,13 @@
-//! The suite on a real broker: one for the whole test binary, started when the first case needs it.
-//! It ends with the process (see `heliograph_testkit::kafka`). Each case has a prefix of its own,
-//! so that they share the broker and nothing else.
+//! The suite on real brokers, which all tests share. Each case has a prefix of its own, so that they
+//! share the brokers and nothing else.
 
 use crate::support::{Fixture, unique};
 use heliograph_log::kafka::{KafkaConfig, KafkaLog};
-use heliograph_testkit::kafka::Broker;
-use std::sync::OnceLock;
-
-static BROKER: OnceLock<Broker> = OnceLock::new();
+use heliograph_testkit::kafka::shared;
 
 pub async fn log() -> Fixture {
-    let start = || BROKER.get_or_init(|| Broker::start().unwrap()).bootstrap_servers();
     let config = KafkaConfig {
-        bootstrap_servers: tokio::task::spawn_blocking(start).await.unwrap(),
+        bootstrap_servers: tokio::task::spawn_blocking(|| shared().unwrap()).await.unwrap(),
         topic_prefix: unique("p."),
         replicas: 1,
         min_insync_replicas: 1,

@@ -1,6 +1,6 @@
 //! The embedded log and the death of its process: it is killed, or its disk fails, in mid-stream.
 //!
-//! Each test runs this very test binary again as a child that appends and says what was
+//! Each test runs itself again in a process of its own, a child that appends and says what was
 //! acknowledged.
 
 use crate::support::{bytes, read_all, unique, value};
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PARTITIONS: u32 = 3;
-const TASK: &str = "HELIOGRAPH_TEST_CHILD_TASK";
 const DIR: &str = "HELIOGRAPH_TEST_CHILD_DIR";
 
 fn open(dir: &Path) -> Result<Arc<LocalLog>, LogError> {
@@ -49,27 +48,19 @@ fn say(line: &str) {
     writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
 }
 
-fn spawn(task: &str, dir: &Path) -> Child {
+/// Runs `test` of this binary again, as a child that works in `dir`.
+fn spawn(test: &str, dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "process::child", "--ignored", "--nocapture"])
-        .env(TASK, task)
+        .args(["--exact", &format!("process::{test}"), "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the child of the tests below"]
-async fn child() {
-    let (Ok(task), Ok(dir)) = (std::env::var(TASK), std::env::var(DIR)) else { return };
-    let dir = PathBuf::from(dir);
-    match task.as_str() {
-        "append" => append_until_killed(&dir).await,
-        "hold" => hold_until_killed(&dir).await,
-        "fail" => survive_a_failing_disk(&dir).await,
-        task => panic!("no such task: {task}"),
-    }
+/// Where the child works; `None` in the test itself.
+fn as_child() -> Option<PathBuf> {
+    std::env::var_os(DIR).map(PathBuf::from)
 }
 
 /// Says `ack <partition> <offset> <value>` and `commit <offset>` after each has been acknowledged.
@@ -157,10 +148,13 @@ fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_9() {
+    if let Some(dir) = as_child() {
+        return append_until_killed(&dir).await;
+    }
     let dir = tempfile::tempdir().unwrap();
     let mut told = Told::default();
     for round in 1..=4 {
-        let mut child = spawn("append", dir.path());
+        let mut child = spawn("what_was_acknowledged_survives_kill_9", dir.path());
         let lines = lines(&mut child);
         let mut heard = 0;
         for line in lines {
@@ -182,7 +176,7 @@ async fn a_log_killed_while_it_is_made_opens() {
     for stage in ["heliograph.lock", "db.new", "db.new/0.jnl", "db.new/keyspaces", "db", "db/lock"]
     {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = spawn("append", dir.path());
+        let mut child = spawn("what_was_acknowledged_survives_kill_9", dir.path());
         while !dir.path().join(stage).exists() {
             assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
             // `db.new` is there for a moment only.
@@ -208,8 +202,11 @@ async fn hold_until_killed(dir: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_is_told_who_has_the_log() {
+    if let Some(dir) = as_child() {
+        return hold_until_killed(&dir).await;
+    }
     let dir = tempfile::tempdir().unwrap();
-    let mut child = spawn("hold", dir.path());
+    let mut child = spawn("a_second_process_is_told_who_has_the_log", dir.path());
     assert!(lines(&mut child).any(|line| line == "open"), "the child did not open it");
     let refused = open(dir.path()).err().unwrap();
     let LogError::Locked(why) = refused else { panic!("{refused}") };
@@ -264,8 +261,11 @@ async fn survive_a_failing_disk(dir: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_disk_is_survived_in_process() {
+    if let Some(dir) = as_child() {
+        return survive_a_failing_disk(&dir).await;
+    }
     let dir = tempfile::tempdir().unwrap();
-    let mut child = spawn("fail", dir.path());
+    let mut child = spawn("a_failing_disk_is_survived_in_process", dir.path());
     let said: Vec<String> = lines(&mut child).collect();
     assert!(said.iter().any(|line| line == "survived"), "{said:?}");
     child.wait().unwrap();
