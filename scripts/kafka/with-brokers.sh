@@ -9,6 +9,7 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 
 dir=$(mktemp -d)
 pids=()
+# shellcheck disable=SC2317 # the traps call it
 stop() {
     [ ${#pids[@]} -eq 0 ] || kill -9 "${pids[@]}" 2>/dev/null || true
     wait 2>/dev/null || true

@@ -18,6 +18,7 @@ use crate::{
     ledger::{Epoch, Ledger},
     port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
     turn::Turn,
+    unguarded::{Guard, is_off},
 };
 use heliograph_domain::{Violation, Violations};
 use lag::{Ages, Position};
@@ -202,6 +203,9 @@ impl Consumer {
             Ok(GroupEvent::Revoked(tps)) => {
                 tracing::info!(partitions = ?tps, "revoked: draining");
                 self.metrics.rebalanced("revoked", tps.len());
+                if is_off(Guard::Revoke) {
+                    self.ledger.done_all();
+                }
                 self.phase.revoke(tps, Instant::now() + self.drain_timeout());
                 self.tell(Work::Flush);
             }
@@ -229,6 +233,9 @@ impl Consumer {
         for record in records {
             let size = record.size_bytes();
             if let Some(epoch) = self.ledger.take(&record.at, record.offset, size) {
+                if is_off(Guard::Acknowledgement) {
+                    self.ledger.done(&record.at, epoch, record.offset);
+                }
                 taken.push(Taken { record, epoch });
             }
         }

@@ -17,6 +17,7 @@ pub mod port;
 pub mod registry;
 pub mod topics;
 pub mod turn;
+pub mod unguarded;
 
 pub use config::{LogConfig, LogKind, open};
 pub use port::{

@@ -13,6 +13,7 @@ use super::config::LocalConfig;
 use super::disk::sync_dir;
 use crate::port::{LogError, Record, TopicPartition};
 use crate::topics::{Cleanup, TopicSpec};
+use crate::unguarded::{Guard, is_off};
 use fjall::config::{BlockSizePolicy, CompressionPolicy, FilterPolicy};
 use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch,
@@ -146,7 +147,11 @@ impl Db {
 
     /// A batch that is on disk when its commit returns.
     pub(super) fn batch(&self) -> OwnedWriteBatch {
-        self.database.batch().durability(Some(PersistMode::SyncData))
+        let mode = match is_off(Guard::Fsync) {
+            true => PersistMode::Buffer,
+            false => PersistMode::SyncData,
+        };
+        self.database.batch().durability(Some(mode))
     }
 
     pub(super) fn stored(&self, tp: &TopicPartition) -> Result<&Stored, LogError> {

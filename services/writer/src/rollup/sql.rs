@@ -5,6 +5,7 @@
 
 use crate::{rows::SiteBucket, tables::Tables};
 use heliograph_domain::{SiteId, Timestamp, rollup::BUCKET_15M_MS};
+use heliograph_log::unguarded::{Guard, is_off};
 use std::{collections::BTreeSet, fmt::Write};
 
 const COLUMNS: &str = "site_id, device, metric, bucket, count, sum, min, max, first, last, \
@@ -25,10 +26,11 @@ pub fn recompute_15m(tables: &Tables, scope: &str) -> String {
          FROM (SELECT site_id, device, metric, toStartOfFifteenMinutes(ts) AS b, \
                       arraySort(groupArrayIf((ts, value), quality != 'bad')) AS v, \
                       arrayMap(p -> p.2, v) AS x, max(log_offset) AS newest \
-               FROM {from} FINAL WHERE {scope} \
+               FROM {from} {resolved} WHERE {scope} \
                GROUP BY site_id, device, metric, b)",
         to = tables.rollup_15m,
         from = tables.readings,
+        resolved = if is_off(Guard::Recompute) { "" } else { "FINAL" },
     )
 }
 
