@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka lint fmt build torture fuzz proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test test-kafka lint fmt build torture torture-guards fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ build: ## compile the workspace
 	@scripts/setup.sh build
 	cargo build --workspace --locked
 
-torture: ## kill -9 in the middle of uploads, KILLS times; report in target/torture
+torture: ## kill -9 in the middle of uploads, KILLS times on each log; target/torture/report.json
 	@scripts/setup.sh test
 	cargo build --workspace --locked
 	KILLS=$${KILLS:-60} cargo test -p heliograph --locked --test e2e -- --nocapture torture
+
+torture-guards: ## the same without one guard after another: each must be missed
+	@scripts/torture-guards.sh
 
 fuzz: ## fuzz the parsers: SECONDS each (20), TARGET="json event" or all
 	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGET)

@@ -11,12 +11,13 @@ use crate::{
 use anyhow::{Context, anyhow};
 use heliograph_contract::topic;
 use heliograph_log::{
-    GroupSpec, Log, consumer::Consumer, registry::Projection, topics, turn::Turn,
+    GroupConsumer, GroupSpec, Log, consumer::Consumer, registry::Projection, topics, turn::Turn,
 };
 use heliograph_service::{Shutdown, health::Health};
 use heliograph_store::{StoreConfig, connect};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 
 /// The longest that these loops may take for a turn: the consumer and the registry's follower wait
 /// for answers of the log, each for 2 minutes at most; the others must not block.
@@ -32,11 +33,18 @@ pub struct App {
     log: Arc<dyn Log>,
     inserter: Inserter,
     health: Health,
+    /// Followed to the end of the drain: rollups are cut by the sites' zones.
+    registry: Projection,
+    following: DropGuard,
+    group: Box<dyn GroupConsumer>,
 }
 
 impl App {
+    /// Reads the registry to its end and joins the group.
+    ///
     /// # Errors
-    /// When the configuration makes no sense or the log's topics are not as declared.
+    /// When the configuration makes no sense, the log's topics are not as declared, or the log does
+    /// not answer.
     pub async fn build(
         config: WriterConfig,
         store: &StoreConfig,
@@ -47,7 +55,12 @@ impl App {
         config.validate()?;
         topics::check(&*log).await?;
         let inserter = Inserter::new(connect(store), Tables::live(), &config, metrics);
-        Ok(Self { config, log, inserter, health })
+        let following = Shutdown::new();
+        let turn = told(&health, "writer registry");
+        let registry = Projection::load_watched(log.clone(), following.clone(), turn).await?;
+        let (group, following) =
+            (log.subscribe(group_spec(&config)).await?, following.drop_guard());
+        Ok(Self { config, log, inserter, health, registry, following, group })
     }
 
     /// Writes until `shutdown`, then finishes the open block, commits and leaves the group.
@@ -55,23 +68,15 @@ impl App {
     /// # Errors
     /// When the log or ClickHouse refuse in a way that waiting cannot mend.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { config, log, inserter, health } = self;
+        let Self { config, log, inserter, health, registry, following, group } = self;
+        let watched = told(&health, "writer consumer");
         let Health { readiness, liveness } = health;
+        let behind = following.disarm();
+        let _following = behind.clone().drop_guard();
         let metrics = inserter.metrics.clone();
-        // Followed to the end of the drain: rollups are cut by the sites' zones.
-        let following = Shutdown::new();
-        let _following = following.clone().drop_guard();
-        let told = |name| {
-            let heartbeat = liveness.register(name, LOG_SILENCE_MAX);
-            Turn::tell(move || heartbeat.beat())
-        };
-        let registry =
-            Projection::load_watched(log.clone(), following.clone(), told("writer registry"))
-                .await?;
-        let group = log.subscribe(group_spec(&config)).await?;
         let (consumer, side) =
             Consumer::new(group, config.consumer.clone(), metrics.consumer.clone());
-        let consumer = consumer.watched(told("writer consumer"));
+        let consumer = consumer.watched(watched);
         // One block is inserted while the next is assembled; there is never a third.
         let (blocks, blocks_receiver) = mpsc::channel(1);
         let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
@@ -84,7 +89,7 @@ impl App {
 
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(liveness.watch("writer pipeline", SILENCE_MAX, assembler.run(side)));
-        tokio::spawn(metrics.consumer.watch(log.clone(), following.clone()));
+        tokio::spawn(metrics.consumer.watch(log.clone(), behind.clone()));
         let insert = insert::run(inserter, log, blocks_receiver, done, marks);
         tasks.spawn(liveness.watch("writer insert", SILENCE_MAX, insert));
         let roll = roller.run(marks_receiver, ownership_receiver);
@@ -111,6 +116,12 @@ impl App {
         tasks.shutdown().await;
         outcome
     }
+}
+
+/// A loop of this writer, whose turns are told to who asks whether it lives.
+fn told(health: &Health, name: &'static str) -> Turn {
+    let heartbeat = health.liveness.register(name, LOG_SILENCE_MAX);
+    Turn::tell(move || heartbeat.beat())
 }
 
 fn group_spec(config: &WriterConfig) -> GroupSpec {

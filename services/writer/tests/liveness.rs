@@ -175,3 +175,99 @@ async fn the_loops_turn_while_clickhouse_hangs_and_while_the_log_is_away() {
     running.await.unwrap().unwrap();
     assert_eq!(liveness.wedged(), [], "who has left promised nothing");
 }
+
+/// Answers so many questions, and is away from then on.
+struct AwayAfter {
+    inner: Passing,
+    answers: std::sync::atomic::AtomicU32,
+}
+
+impl AwayAfter {
+    fn there(&self) -> &Passing {
+        let less = |n: u32| n.checked_sub(1);
+        let is_away = self.answers.fetch_update(Relaxed, Relaxed, less).is_err();
+        self.inner.is_away.store(is_away, Relaxed);
+        &self.inner
+    }
+}
+
+#[async_trait]
+impl LogRead for AwayAfter {
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.there().partitions(topic).await
+    }
+
+    async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
+        self.there().offsets(tp).await
+    }
+
+    async fn read(
+        &self,
+        tp: &TopicPartition,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.there().read(tp, from, max_bytes).await
+    }
+
+    async fn wait_past(
+        &self,
+        tp: &TopicPartition,
+        offset: u64,
+        timeout: Duration,
+    ) -> Result<(), LogError> {
+        self.inner.inner.wait_past(tp, offset, timeout).await
+    }
+}
+
+#[async_trait]
+impl Log for AwayAfter {
+    async fn ensure_topics(&self, specs: &[topics::TopicSpec]) -> Result<(), LogError> {
+        self.there().ensure_topics(specs).await
+    }
+
+    async fn append(&self, record: NewRecord) -> Result<Appended, LogError> {
+        self.there().append(record).await
+    }
+
+    async fn subscribe(&self, spec: GroupSpec) -> Result<Box<dyn GroupConsumer>, LogError> {
+        self.there().subscribe(spec).await
+    }
+
+    async fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<u64>, LogError> {
+        self.there().committed(group, tp).await
+    }
+}
+
+/// Whoever starts it tries again as long as that may help: so it must be told before it runs.
+#[tokio::test]
+async fn a_log_that_goes_away_during_the_start_is_told_as_what_may_pass() {
+    let mut refusals = 0;
+    for answers in 0.. {
+        let inner = MemoryLog::new();
+        inner.ensure_topics(&topics::declared().unwrap()).await.unwrap();
+        inner
+            .append(NewRecord { to: TopicPartition::new(topic::REGISTRY, 0), ..upload() })
+            .await
+            .unwrap();
+        let inner = Passing { inner, is_away: Arc::default() };
+        let log = Arc::new(AwayAfter { inner, answers: answers.into() });
+        let store = StoreConfig::default();
+        let app = App::build(
+            WriterConfig::default(),
+            &store,
+            log,
+            Default::default(),
+            Metrics::default(),
+        );
+        match app.await {
+            Ok(_) => break,
+            Err(error) => {
+                assert!(heliograph_log::may_pass(error.as_ref()), "after {answers}: {error:#}");
+                refusals += 1;
+            }
+        }
+    }
+    // Topics, the registry's end, its records, the group.
+    assert!(refusals >= 4, "{refusals} questions");
+}

@@ -1,7 +1,10 @@
 //! Durable means durable: under `strace`, no 2xx is written before the `fdatasync` that covers
 //! its record, and no offset is committed before the insert's.
 
-use crate::support::{OnLog, Setup, data_dir, wait_for};
+use crate::{
+    support::{OnLog, Setup, data_dir, wait_for},
+    unguarded,
+};
 use anyhow::{Context, ensure};
 use heliograph_domain::partition::partition_for;
 use serde_json::json;
@@ -126,7 +129,12 @@ async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow:
     let file = trace.to_str().context("a path in UTF-8")?;
     // -D: the traced process is our child, the tracer is not.
     let strace = ["strace", "-D", "-f", "-y", "-s", "4096", "-e", calls, "-o", file];
-    let up = Setup::new(OnLog::Local, dir.path()).under(&strace).start()?;
+    let mut setup = Setup::new(OnLog::Local, dir.path()).under(&strace);
+    for (name, value) in unguarded::env() {
+        setup = setup.env(name, value);
+    }
+    let up = setup.start()?;
+    unguarded::tables(&up)?;
     let token = up.add_site(SITE, "Asia/Tokyo")?;
     let partition = partition_for(SITE.as_bytes(), PARTITIONS);
     let store = clickhouse::Client::default()

@@ -19,4 +19,5 @@ mod spine;
 mod support;
 mod torture;
 mod trace;
+mod unguarded;
 mod upload;

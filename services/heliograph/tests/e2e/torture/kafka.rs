@@ -3,9 +3,12 @@
 
 use super::{
     Counts, Fleet, INTERVALS, Moments, has_open_insert, is_between_insert_and_commit, kills,
-    publish, unguarded,
+    publish,
 };
-use crate::support::{Installation, OnLog, Setup, data_dir};
+use crate::{
+    support::{Installation, OnLog, Setup, data_dir},
+    unguarded,
+};
 use heliograph_testkit::kafka::Broker;
 use std::time::Duration;
 

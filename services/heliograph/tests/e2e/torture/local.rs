@@ -2,9 +2,12 @@
 
 use super::{
     Counts, Fleet, INTERVALS, Moments, has_open_insert, is_between_insert_and_commit, kills,
-    publish, unguarded,
+    publish,
 };
-use crate::support::{OnLog, Setup, data_dir, ports_in_a_row};
+use crate::{
+    support::{OnLog, Setup, data_dir, ports_in_a_row},
+    unguarded,
+};
 use std::time::Duration;
 
 #[test]

@@ -10,7 +10,6 @@
 
 mod kafka;
 mod local;
-mod unguarded;
 
 use crate::support::{Installation, heliograph, repository, terminate, wait_for};
 use anyhow::{Context, ensure};

@@ -1,4 +1,5 @@
-//! Guards switched off, one at a time, to see that the torture misses them (`make torture-guards`).
+//! Guards switched off, one at a time, to see that torture or `strace` misses them
+//! (`make torture-guards`).
 //!
 //! `UNGUARDED` names one: a guard of the program, which a build with the feature `unguarded` then does
 //! without, or one of the tables', which is taken away here. Without it everything is as delivered.
@@ -15,8 +16,8 @@ const OF_TABLES: [(&str, &str, &str); 2] = [
         "ORDER BY (site_id, device, metric, ts)",
         "ORDER BY (site_id, device, metric, ts, log_offset)",
     ),
-    // The later offset wins: without a version the later insert does.
-    ("version", "ReplacingMergeTree(log_offset)", "ReplacingMergeTree"),
+    // An inserted part is on disk before it is acknowledged.
+    ("insert_fsync", "fsync_after_insert = 1", "fsync_after_insert = 0"),
 ];
 
 fn guard() -> Option<String> {
