@@ -115,6 +115,9 @@ pub fn connect(config: &StoreConfig) -> Client {
         .with_database(&config.database)
         // The loopback interface is faster than any codec, and the embedded store knows none.
         .with_compression(Compression::None)
+        // Late data of many sites may be of more months than the default allows, and a block that is
+        // refused for it comes again for ever. The rules of a reading's time are the bound.
+        .with_setting("max_partitions_per_insert_block", "0")
         .with_product_info("heliograph", env!("CARGO_PKG_VERSION"));
     if let Some(user) = &config.user {
         client = client.with_user(user);

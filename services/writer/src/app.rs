@@ -81,7 +81,8 @@ impl App {
         let (blocks, blocks_receiver) = mpsc::channel(1);
         let (marks, marks_receiver) = mpsc::channel(DIRTY_LISTS_MAX);
         let (ownership, ownership_receiver) = mpsc::unbounded_channel();
-        let recompute = Recompute { inserter: inserter.clone(), registry: registry.clone() };
+        let recompute =
+            Recompute { inserter: inserter.clone(), log: log.clone(), registry: registry.clone() };
         let roller = Roller::new(recompute, log.clone(), &config);
         let done = side.done.clone();
         let assembler =

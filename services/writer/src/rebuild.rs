@@ -226,7 +226,8 @@ impl Rebuild {
         }
         self.store(inserter, &mut rows, &mut buckets, progress).await?;
         let buckets: Vec<SiteBucket> = buckets.into_iter().collect();
-        let recompute = Recompute { inserter: inserter.clone(), registry: self.registry.clone() };
+        let (log, registry) = (self.log.clone(), self.registry.clone());
+        let recompute = Recompute { inserter: inserter.clone(), log, registry };
         recompute.all(&buckets, self.config.rollup_round_max).await
     }
 

@@ -28,7 +28,8 @@ pub struct KafkaConfig {
     pub linger_ms: u64,
     /// `none`, `gzip`, `snappy` or `lz4`.
     pub compression: String,
-    /// An append that is not acknowledged by then has failed.
+    /// An append that is not acknowledged by then has failed. No longer than the gateway waits: what
+    /// it refused must not come later.
     pub delivery_timeout_ms: u64,
     /// Appends on their way; the next one is refused at once.
     pub queue_max_records: u32,
@@ -52,7 +53,7 @@ impl Default for KafkaConfig {
             min_insync_replicas: 2,
             linger_ms: 5,
             compression: "lz4".to_owned(),
-            delivery_timeout_ms: 10_000,
+            delivery_timeout_ms: 5_000,
             queue_max_records: 50_000,
             queue_max_kib: 65_536,
             fetch_ahead_max_kib: 16_384,

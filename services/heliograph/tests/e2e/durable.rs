@@ -130,7 +130,7 @@ async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow:
     // -D: the traced process is our child, the tracer is not.
     let strace = ["strace", "-D", "-f", "-y", "-s", "4096", "-e", calls, "-o", file];
     let mut setup = Setup::new(OnLog::Local, dir.path()).under(&strace);
-    for (name, value) in unguarded::env() {
+    if let Some((name, value)) = unguarded::env() {
         setup = setup.env(name, value);
     }
     let up = setup.start()?;

@@ -92,3 +92,24 @@ async fn one_process_a_directory_and_commands_work_with_and_without_it() -> anyh
     assert!(!output.status.success() && said.contains("heliograph up"), "{said}");
     Ok(())
 }
+
+/// ClickHouse as delivered refuses a block that fills more than a hundred monthly partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_upload_may_reach_over_many_years() -> anyhow::Result<()> {
+    let dir = data_dir();
+    let up = Installation::start(OnLog::Local, dir.path())?;
+    let token = up.add_site("s1", "Asia/Tokyo")?;
+    let months: Vec<Value> = (0..101)
+        .map(|n| {
+            let ts = format!("{}-{:02}-15T00:00:00Z", 2010 + n / 12, 1 + n % 12);
+            json!({ "device": "inv1", "metric": "ac_power", "ts": ts, "value": n })
+        })
+        .collect();
+    let (status, answer) = up.upload(&token, &upload(json!(months))).await?;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(101)), "{answer}");
+    let audit = up.audit(&[])?;
+    assert_eq!((&audit["stored"], &audit["missing"]), (&json!(101), &json!(0)), "{audit}");
+    assert_eq!(audit["rollup_mismatch"], 0, "{audit}");
+    assert_eq!(up.json(&["rebuild", "--json"])?["rows"], 101);
+    up.stop()
+}

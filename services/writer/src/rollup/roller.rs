@@ -10,9 +10,10 @@ use crate::{
 use heliograph_contract::topic;
 use heliograph_domain::{
     SiteId, Timestamp,
+    registry::Registry,
     rollup::{BUCKET_1H_MS, bucket_start, local_day, zone},
 };
-use heliograph_log::{Log, LogError, TopicPartition, registry::Projection};
+use heliograph_log::{Log, LogError, LogRead, TopicPartition, registry::Projection};
 use heliograph_service::retry::Backoff;
 use heliograph_store::{StoreErrorClass, classify};
 use std::{
@@ -78,6 +79,8 @@ impl Roller {
             metrics.dirty.set(i64::try_from(self.dirty.len()).unwrap_or(i64::MAX));
             let has_work = !self.dirty.is_empty() || !self.unread.is_empty();
             tokio::select! {
+                // What an earlier assignment marked is forgotten before a later one marks.
+                biased;
                 change = ownership.recv(), if open => match change {
                     Some(change) => self.on_ownership(change),
                     None => open = false,
@@ -183,6 +186,7 @@ impl Roller {
 #[derive(Clone)]
 pub struct Recompute {
     pub inserter: Inserter,
+    pub log: Arc<dyn LogRead>,
     pub registry: Projection,
 }
 
@@ -229,7 +233,7 @@ impl Recompute {
         let scope = sql::in_intervals("toUnixTimestamp(toStartOfHour(bucket))", &hours);
         self.execute(&sql::recompute_1h(tables, &scope)).await?;
 
-        for (zone, days) in self.days(buckets)? {
+        for (zone, days) in self.days(buckets).await? {
             let key = format!("toInt32({})", sql::local_date("bucket", &zone));
             let scope = sql::in_intervals(&key, &days);
             self.execute(&sql::recompute_1d(tables, &zone, &scope)).await?;
@@ -237,8 +241,8 @@ impl Recompute {
         Ok(())
     }
 
-    fn days(&self, buckets: &[&SiteBucket]) -> Result<DaysByZone, Trouble> {
-        let registry = self.registry.current();
+    async fn days(&self, buckets: &[&SiteBucket]) -> Result<DaysByZone, Trouble> {
+        let registry = self.registry_of(buckets).await?;
         let mut zones = DaysByZone::new();
         for bucket in buckets {
             let name = registry.zone(bucket.site.as_str()).unwrap_or(ZONE_UNKNOWN).to_owned();
@@ -251,11 +255,35 @@ impl Recompute {
         Ok(zones)
     }
 
+    /// The registry with every site of `buckets` that was ever registered. The gateway that took an
+    /// upload may have read further than we have: what it knew is on the topic by now.
+    async fn registry_of(&self, buckets: &[&SiteBucket]) -> Result<Arc<Registry>, Trouble> {
+        let registry = self.registry.current();
+        if buckets.iter().all(|b| registry.zone(b.site.as_str()).is_some()) {
+            return Ok(registry);
+        }
+        let end = self.log.offsets(&TopicPartition::new(topic::REGISTRY, 0)).await?.end;
+        if let Some(last) = end.checked_sub(1) {
+            let reached = self.registry.reached(last);
+            match tokio::time::timeout(self.inserter.timeout, reached).await {
+                Ok(reached) => reached?,
+                Err(_) => {
+                    let what = format!("the registry is not read up to offset {last} yet");
+                    return Err(LogError::Unavailable(what).into());
+                }
+            }
+        }
+        Ok(self.registry.current())
+    }
+
     async fn execute(&self, statement: &str) -> Result<(), Trouble> {
+        // Whoever gave it up tries again: it must have ended by then, or it could land last.
+        let execution_max = (self.inserter.timeout.as_secs() * 9 / 10).max(1);
         let query = self
             .inserter
             .client
             .query(statement)
+            .with_setting("max_execution_time", execution_max.to_string())
             .with_setting("max_query_size", MAX_QUERY_SIZE_BYTES);
         match tokio::time::timeout(self.inserter.timeout, query.execute()).await {
             Ok(outcome) => Ok(outcome?),
@@ -310,5 +338,53 @@ impl From<Refused> for Trouble {
     fn from(refused: Refused) -> Self {
         let (Refused::BadBlock(error) | Refused::Stop(error)) = refused;
         Self::Lasting(anyhow::Error::from(error).context("mark buckets clean"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{metrics::Metrics, tables::Tables};
+    use heliograph_contract::registry;
+    use heliograph_domain::{
+        TenantId,
+        registry::{Entry, Site},
+    };
+    use heliograph_log::{NewRecord, memory::MemoryLog, topics};
+    use heliograph_store::{StoreConfig, connect};
+    use tokio_util::sync::CancellationToken;
+
+    fn site(id: &str) -> Entry {
+        Entry::Site(Site {
+            id: SiteId::parse(id).unwrap(),
+            tenant: TenantId::parse("t1").unwrap(),
+            name: id.into(),
+            zone: "Asia/Tokyo".into(),
+            upload_interval_s: 60,
+            reading_interval_s: 60,
+            rated_power_w: 0.0,
+            token_hash: String::new(),
+        })
+    }
+
+    /// On one thread the follower of the registry cannot have run before it is waited for.
+    #[tokio::test]
+    async fn a_site_that_was_just_registered_has_its_days_in_its_zone() {
+        let log = MemoryLog::new();
+        log.ensure_topics(&topics::declared().unwrap()).await.unwrap();
+        let projection = Projection::load(log.clone(), CancellationToken::new()).await.unwrap();
+        let to = TopicPartition::new(topic::REGISTRY, 0);
+        log.append(NewRecord::event(to, registry::encode(&site("s1")))).await.unwrap();
+        let config = WriterConfig::default();
+        let client = connect(&StoreConfig::default());
+        let inserter = Inserter::new(client, Tables::live(), &config, Metrics::default());
+        let recompute = Recompute { inserter, log, registry: projection };
+        let bucket = |id: &str| SiteBucket {
+            site: SiteId::parse(id).unwrap(),
+            start: Timestamp::from_secs(1_700_000_100),
+        };
+        let (known, unknown) = (bucket("s1"), bucket("never"));
+        let days = recompute.days(&[&known, &unknown]).await.unwrap();
+        assert_eq!(days.keys().collect::<Vec<_>>(), ["Asia/Tokyo", ZONE_UNKNOWN]);
     }
 }
