@@ -13,18 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A topic that was just made is known to one broker before it is to all, and any may be asked: that
-/// there is none is believed when brokers have said so for this long.
-const PROPAGATION_MAX: Duration = Duration::from_secs(2);
+/// A topic that was just made is known to one broker before it is to all, and any may be asked; one
+/// that has just died leaves questions behind that end in an error. What is said for this long is so.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// Between two questions meanwhile.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The answer of `ask`, which is asked again for a while when the topic is said not to be there.
-pub(super) fn propagated<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
-    let deadline = Instant::now() + PROPAGATION_MAX;
+/// The answer of `ask`, which is asked again for a while when another broker may answer otherwise.
+pub(super) fn settled<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
+    let deadline = Instant::now() + SETTLED_AFTER;
     loop {
         match ask() {
-            Err(LogError::UnknownTopic(_)) if Instant::now() < deadline => {
+            Err(LogError::UnknownTopic(_) | LogError::Unavailable(_))
+                if Instant::now() < deadline =>
+            {
                 thread::park_timeout(ASK_INTERVAL);
             }
             answer => return answer,
@@ -114,4 +116,27 @@ pub(super) fn answers(config: &KafkaConfig, client: &BaseConsumer<Quiet>) -> Res
         .fetch_metadata(None, config.request_timeout())
         .map(|_| ())
         .map_err(|e| log_error(&e, &config.bootstrap_servers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_broker_may_know_is_asked_again() {
+        type Answer = fn() -> LogError;
+        let rows: [(&str, Answer, u32); 3] = [
+            ("not there yet", || LogError::UnknownTopic("t".into()), 3),
+            ("a broker has just died", || LogError::Unavailable("t".into()), 3),
+            ("nobody knows better", || LogError::Corrupt("t".into()), 1),
+        ];
+        for (name, error, want) in rows {
+            let mut asked = 0;
+            let answer = settled(|| {
+                asked += 1;
+                if asked < 3 { Err(error()) } else { Ok(asked) }
+            });
+            assert_eq!((asked, answer.is_ok()), (want, want == 3), "{name}");
+        }
+    }
 }

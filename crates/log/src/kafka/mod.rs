@@ -126,7 +126,7 @@ impl LogRead for KafkaLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         let topic = topic.to_owned();
         let ask = move |config: &_, client: &_| {
-            meta::propagated(|| meta::partitions(config, client, &topic))
+            meta::settled(|| meta::partitions(config, client, &topic))
         };
         self.ask(ask).await
     }
@@ -134,7 +134,7 @@ impl LogRead for KafkaLog {
     async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
         let tp = tp.clone();
         let ask =
-            move |config: &_, client: &_| meta::propagated(|| meta::offsets(config, client, &tp));
+            move |config: &_, client: &_| meta::settled(|| meta::offsets(config, client, &tp));
         self.ask(ask).await
     }
 
