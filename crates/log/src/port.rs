@@ -254,7 +254,8 @@ pub trait GroupConsumer: Send {
     /// Transient ones may be tried again; after any other the consumer is of no use.
     async fn next(&mut self) -> Result<GroupEvent, LogError>;
 
-    /// No more records of these until they are resumed. Records that are under way may still come.
+    /// No more records of these until they are resumed, or assigned anew. Records that are under way
+    /// may still come.
     fn pause(&mut self, tps: &[TopicPartition]) -> Result<(), LogError>;
 
     fn resume(&mut self, tps: &[TopicPartition]) -> Result<(), LogError>;

@@ -53,6 +53,7 @@ macro_rules! conformance {
                 groups_do_not_disturb_each_other
                 a_former_owner_may_not_commit
                 a_paused_partition_is_silent
+                what_was_paused_when_it_went_is_read_when_it_comes_back
                 a_dropped_next_loses_nothing
                 who_drops_every_next_gets_on
                 closing_hands_over

@@ -159,6 +159,9 @@ impl KafkaGroup {
 
     fn assign(&self, parts: &[u32]) -> Result<(), LogError> {
         let (native, list) = (self.native()?, self.list(parts)?);
+        // A pause outlives the loss of the partition: who had it paused would never read it again.
+        // Before it is fetched, so that nothing of an earlier position is.
+        native.resume(&list).map_err(|e| self.error(&e))?;
         let done = match self.is_cooperative {
             true => native.incremental_assign(&list),
             false => native.assign(&list),

@@ -200,6 +200,21 @@ async fn a_member_the_group_forgets_loses_everything_and_joins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_paused_when_it_was_lost_is_read_when_it_comes_back() {
+    let (mock, log) = start(2, |_| ()).await;
+    let mut m = member(&log, None).await;
+    assert_eq!(happens(&mut m).await.unwrap(), "Assigned([t/0, t/1])");
+    m.pause(&[TopicPartition::new(TOPIC, 0), TopicPartition::new(TOPIC, 1)]).unwrap();
+    mock.request_errors(Api::Heartbeat, &[Resp::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    assert_eq!(happens(&mut m).await.unwrap(), "Lost([t/0, t/1])");
+    m.resume(&[]).unwrap();
+    assert_eq!(happens(&mut m).await.unwrap(), "Assigned([t/0, t/1])");
+    within(log.append(record("x"))).await.unwrap();
+    let event = within(m.next()).await.unwrap();
+    assert!(matches!(&event, GroupEvent::Records(r) if r.len() == 1), "{event:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_may_leave_at_any_time() {
     let (_mock, log) = start(2, |_| ()).await;
     let m = member(&log, None).await;

@@ -135,6 +135,30 @@ pub async fn a_paused_partition_is_silent(log: Arc<dyn Log>) {
     assert_eq!(values(&members[0].records[5..]), ["0", "1", "2", "3", "4"]);
 }
 
+/// Who stops reading at a limit, and loses partitions there, begins without a limit.
+pub async fn what_was_paused_when_it_went_is_read_when_it_comes_back(log: Arc<dyn Log>) {
+    let topic = topic(&*log, 2).await;
+    let group = unique("g");
+    let mut members = vec![Member::join(&*log, &topic, &group).await];
+    drive(&mut members, |m| owned(m) == 2).await;
+    let both: Vec<TopicPartition> = members[0].owned.iter().cloned().collect();
+    members[0].consumer.pause(&both).unwrap();
+    members.push(Member::join(&*log, &topic, &group).await);
+    drive(&mut members, |m| m.iter().all(|m| m.owned.len() == 1)).await;
+    let (kept, moved) =
+        (members[0].owned.first().unwrap().clone(), members[1].owned.first().unwrap().clone());
+    members.remove(1).consumer.close().await.unwrap();
+    drive(&mut members, |m| owned(m) == 2).await;
+    append_numbers(&*log, &kept, 3).await;
+    append_numbers(&*log, &moved, 3).await;
+    drive(&mut members, |m| seen(m) >= 3).await;
+    drive_for(&mut members, QUIET).await;
+    assert!(members[0].records.iter().all(|r| r.at == moved), "what it kept is still paused");
+    members[0].consumer.resume(std::slice::from_ref(&kept)).unwrap();
+    drive(&mut members, |m| seen(m) >= 6).await;
+    assert_eq!(members[0].values(), ["0", "1", "2", "0", "1", "2"]);
+}
+
 pub async fn a_dropped_next_loses_nothing(log: Arc<dyn Log>) {
     let topic = topic(&*log, 2).await;
     let mut members = [Member::join(&*log, &topic, &unique("g")).await];
