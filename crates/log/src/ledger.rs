@@ -1,8 +1,10 @@
 //! The offset ledger: what was taken, what is done, and so what may be committed.
 //!
 //! Pure: no log, no I/O, no locks; owned (`&mut`) by the one consumer task. Assign and revoke are
-//! inputs. Invariant: an offset is committable only when it and every taken offset below it are
-//! done. An acknowledgement for an earlier assignment of a partition (another epoch) is void.
+//! inputs. Invariants: an offset is committable only when it and every taken offset below it are
+//! done; an acknowledgement for an earlier assignment of a partition (another epoch) is void for
+//! that; whatever was handed out is open until it is acknowledged, also what is ours no longer,
+//! since whoever has it holds its memory.
 
 use crate::port::TopicPartition;
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +28,9 @@ struct Partition {
 #[derive(Debug, Default)]
 pub struct Ledger {
     partitions: HashMap<TopicPartition, Partition>,
+    /// Handed out under an assignment that is over, and not acknowledged: (offset, size), in offset
+    /// order.
+    void: HashMap<Epoch, VecDeque<(u64, usize)>>,
     epochs: Epoch,
     open_records: usize,
     open_bytes: usize,
@@ -46,12 +51,17 @@ impl Ledger {
         self.epochs
     }
 
-    /// The partition is no longer ours: what is open of it is forgotten and later
-    /// acknowledgements are void.
+    /// The partition is no longer ours: nothing of it is committed any more. What of it is not
+    /// acknowledged stays open.
     pub fn forget(&mut self, tp: &TopicPartition) {
-        if let Some(p) = self.partitions.remove(tp) {
-            self.open_records -= p.open.len();
-            self.open_bytes -= p.open.iter().map(|(_, size, _)| size).sum::<usize>();
+        let Some(p) = self.partitions.remove(tp) else { return };
+        let (done, void): (Vec<_>, Vec<_>) = p.open.into_iter().partition(|(.., done)| *done);
+        for (_, size, _) in done {
+            self.close(size);
+        }
+        if !void.is_empty() {
+            let void = void.into_iter().map(|(offset, size, _)| (offset, size)).collect();
+            self.void.insert(p.epoch, void);
         }
     }
 
@@ -69,9 +79,11 @@ impl Ledger {
         Some(p.epoch)
     }
 
-    /// Everything that the record caused is acknowledged. Void for another epoch.
+    /// Everything that the record caused is acknowledged. Of another epoch it commits nothing.
     pub fn done(&mut self, tp: &TopicPartition, epoch: Epoch, offset: u64) {
-        let Some(p) = self.partitions.get_mut(tp).filter(|p| p.epoch == epoch) else { return };
+        let Some(p) = self.partitions.get_mut(tp).filter(|p| p.epoch == epoch) else {
+            return self.done_void(epoch, offset);
+        };
         if let Ok(at) = p.open.binary_search_by_key(&offset, |(o, ..)| *o) {
             p.open[at].2 = true;
         }
@@ -81,6 +93,22 @@ impl Ledger {
             self.open_records -= 1;
             self.open_bytes -= size;
         }
+    }
+
+    fn done_void(&mut self, epoch: Epoch, offset: u64) {
+        let Some(open) = self.void.get_mut(&epoch) else { return };
+        let Ok(at) = open.binary_search_by_key(&offset, |(o, _)| *o) else { return };
+        let size = open.remove(at).map_or(0, |(_, size)| size);
+        if open.is_empty() {
+            self.void.remove(&epoch);
+        }
+        self.close(size);
+    }
+
+    /// One record of this size is open no longer.
+    fn close(&mut self, size_bytes: usize) {
+        self.open_records -= 1;
+        self.open_bytes -= size_bytes;
     }
 
     /// As if all that was taken were done: what a test build without its guard commits.
@@ -138,7 +166,8 @@ impl Ledger {
         self.partitions.keys().cloned().collect()
     }
 
-    /// Records taken and not done.
+    /// Records taken and not done, of any assignment. One that is done below others that are not
+    /// counts until those are, as long as its partition is ours.
     pub fn open_records(&self) -> usize {
         self.open_records
     }
@@ -201,6 +230,31 @@ mod tests {
         assert_eq!(ledger.take(&tp(0), 6, 1), Some(epoch));
     }
 
+    #[test]
+    fn what_was_handed_out_before_a_loss_stays_open_until_it_is_acknowledged() {
+        let mut ledger = Ledger::default();
+        let old = ledger.assign(tp(0));
+        for offset in 0..4 {
+            ledger.take(&tp(0), offset, 10);
+        }
+        ledger.done(&tp(0), old, 2);
+        ledger.forget(&tp(0));
+        assert!(ledger.is_drained(&tp(0)), "nobody waits for what cannot be committed");
+        assert_eq!((ledger.open_records(), ledger.open_bytes()), (3, 30), "one was done");
+        let new = ledger.assign(tp(0));
+        ledger.take(&tp(0), 0, 10);
+        assert_eq!((ledger.open_records(), ledger.open_bytes()), (4, 40));
+        for _ in 0..2 {
+            ledger.done(&tp(0), old, 3);
+            assert_eq!(ledger.open_records(), 3, "once, however often it is said");
+        }
+        ledger.done(&tp(0), new, 0);
+        ledger.done(&tp(0), old, 0);
+        ledger.done(&tp(0), old, 1);
+        assert_eq!((ledger.open_records(), ledger.open_bytes()), (0, 0));
+        assert_eq!(ledger.commit_plan(), vec![(tp(0), 1)]);
+    }
+
     #[derive(Debug, Clone)]
     enum Op {
         Assign(u32),
@@ -233,6 +287,19 @@ mod tests {
             let taken = self.taken.get(&(partition, *self.current.get(&partition)?))?;
             taken.iter().take_while(|(_, done)| **done).last().map(|(offset, _)| offset + 1)
         }
+
+        /// What is ours counts from the first that is not done on, what was ours where it is not.
+        fn open(&self) -> usize {
+            let count = |(key, taken): (&(u32, Epoch), &BTreeMap<u64, bool>)| match self
+                .current
+                .get(&key.0)
+                == Some(&key.1)
+            {
+                true => taken.values().skip_while(|done| **done).count(),
+                false => taken.values().filter(|done| !**done).count(),
+            };
+            self.taken.iter().map(count).sum()
+        }
     }
 
     proptest! {
@@ -263,9 +330,7 @@ mod tests {
                     }
                     Op::Done(i) => if let Some((p, epoch, offset)) = handed.get(i) {
                         ledger.done(&tp(*p), *epoch, *offset);
-                        if model.current.get(p) == Some(epoch) {
-                            model.taken.entry((*p, *epoch)).or_default().insert(*offset, true);
-                        }
+                        model.taken.entry((*p, *epoch)).or_default().insert(*offset, true);
                     },
                     Op::Commit => {
                         let plan = ledger.commit_plan();
@@ -276,6 +341,7 @@ mod tests {
                         prop_assert_eq!(ledger.commit_plan(), vec![]);
                     }
                 }
+                prop_assert_eq!(ledger.open_records(), model.open());
                 prop_assert_eq!(ledger.open_bytes(), ledger.open_records() * 7);
                 for p in 0..3 {
                     let plan = ledger.commit_plan();

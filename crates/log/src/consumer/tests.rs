@@ -84,9 +84,15 @@ fn start(config: ConsumerConfig) -> Rig {
 
 impl Rig {
     async fn until(&mut self, what: impl Fn(&Seen) -> bool) {
-        while !what(&self.seen.lock().unwrap()) {
-            self.changed.changed().await.unwrap();
-        }
+        let work = async {
+            while !what(&self.seen.lock().unwrap()) {
+                self.changed.changed().await.unwrap();
+            }
+        };
+        // Of the test's own time, which passes when nothing happens any more.
+        let patience = Duration::from_secs(600);
+        let came = tokio::time::timeout(patience, work).await;
+        assert!(came.is_ok(), "it never came to that: {:?}", self.seen);
     }
 
     async fn records(&mut self) -> Vec<Taken> {
@@ -167,6 +173,25 @@ async fn at_the_limit_it_pauses_and_it_resumes_when_half_is_done() {
         rig.side.done.send(t.done()).unwrap();
     }
     rig.until(|s| s.resumes == 1).await;
+}
+
+/// Whoever still works on what was lost holds its memory: nothing more is read until he is done.
+#[tokio::test(start_paused = true)]
+async fn at_the_limit_it_stays_paused_over_a_loss_until_what_it_handed_out_is_done() {
+    let mut rig = start(ConsumerConfig { open_records_max: 4, ..Default::default() });
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..4)).unwrap();
+    rig.until(|s| s.pauses == 1).await;
+    let taken = rig.records().await;
+    rig.events.send(GroupEvent::Lost(vec![tp(0)])).unwrap();
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.until(|s| s.pauses == 2).await;
+    assert_eq!(rig.seen.lock().unwrap().resumes, 0);
+    for t in &taken[..2] {
+        rig.side.done.send(t.done()).unwrap();
+    }
+    rig.until(|s| s.resumes == 1).await;
+    assert!(rig.seen.lock().unwrap().commits.is_empty(), "they are no longer ours to commit");
 }
 
 #[tokio::test(start_paused = true)]
