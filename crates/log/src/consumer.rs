@@ -303,7 +303,13 @@ impl Consumer {
             Step::Release(tps) => {
                 self.commit().await?;
                 self.forget(tps.clone());
-                self.group.release(&tps)?;
+                match self.group.release(&tps) {
+                    // Thrown out in the middle, as a commit may have told it: Lost comes.
+                    Err(LogError::NotOwner(what)) => {
+                        tracing::warn!(%what, "not released: not ours");
+                    }
+                    answer => answer?,
+                }
             }
             Step::Close => {
                 self.commit().await?;

@@ -267,6 +267,10 @@ pub trait GroupConsumer: Send {
     async fn commit(&mut self, offsets: &[(TopicPartition, u64)]) -> Result<(), LogError>;
 
     /// Gives back partitions that were [`GroupEvent::Revoked`].
+    ///
+    /// # Errors
+    /// [`LogError::NotOwner`] when some were not ours to give back, be it that the member was thrown
+    /// out; the others are given back.
     fn release(&mut self, tps: &[TopicPartition]) -> Result<(), LogError>;
 
     /// Leaves the group, so that the others need not wait for the session time-out.

@@ -48,6 +48,7 @@ macro_rules! conformance {
                 a_lone_member_gets_every_partition_and_record
                 members_share_the_partitions
                 a_partition_is_handed_over_only_after_release
+                what_is_not_ours_keeps_nothing_else_from_its_release
                 a_new_member_goes_on_from_the_commit
                 a_commit_can_be_read_back
                 groups_do_not_disturb_each_other

@@ -12,6 +12,17 @@ struct Seen {
     pauses: usize,
     resumes: usize,
     closed: bool,
+    /// Thrown out, and not yet told: nothing is ours.
+    refuses: bool,
+}
+
+impl Seen {
+    fn answer(&self) -> Result<(), LogError> {
+        match self.refuses {
+            true => Err(LogError::NotOwner("all of it".to_owned())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Plays events in order, then waits for ever.
@@ -50,11 +61,11 @@ impl GroupConsumer for Scripted {
     }
     async fn commit(&mut self, offsets: &[(TopicPartition, u64)]) -> Result<(), LogError> {
         self.note(|s| s.commits.extend_from_slice(offsets));
-        Ok(())
+        self.seen.lock().unwrap().answer()
     }
     fn release(&mut self, tps: &[TopicPartition]) -> Result<(), LogError> {
         self.note(|s| s.released.extend_from_slice(tps));
-        Ok(())
+        self.seen.lock().unwrap().answer()
     }
     async fn close(self: Box<Self>) -> Result<(), LogError> {
         self.note(|s| s.closed = true);
@@ -160,6 +171,28 @@ async fn a_drain_ends_at_its_deadline_and_what_comes_later_is_not_committed() {
     rig.shutdown.cancel();
     rig.until(|s| s.closed).await;
     assert!(rig.seen.lock().unwrap().commits.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_thrown_out_while_he_drains_goes_on_with_what_he_gets_next() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..1)).unwrap();
+    let taken = rig.records().await;
+    rig.seen.lock().unwrap().refuses = true;
+    rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
+    rig.side.done.send(taken[0].done()).unwrap();
+    rig.until(|s| s.released == [tp(0)]).await;
+    rig.seen.lock().unwrap().refuses = false;
+    rig.events.send(GroupEvent::Lost(vec![tp(0)])).unwrap();
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..2)).unwrap();
+    for t in rig.records().await {
+        rig.side.done.send(t.done()).unwrap();
+    }
+    rig.until(|s| s.commits.last() == Some(&(tp(0), 2))).await;
+    rig.shutdown.cancel();
+    rig.running.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -233,12 +233,13 @@ impl<S: Storage> GroupConsumer for Member<S> {
     }
 
     fn release(&mut self, tps: &[TopicPartition]) -> Result<(), LogError> {
+        let mut answer = Ok(());
         for tp in tps {
             if tp.topic != self.seat.key.topic || !self.seat.release(tp.partition) {
-                return Err(Self::not_owner(tp));
+                answer = Err(Self::not_owner(tp));
             }
         }
-        Ok(())
+        answer
     }
 
     async fn close(self: Box<Self>) -> Result<(), LogError> {

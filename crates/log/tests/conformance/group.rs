@@ -60,6 +60,21 @@ pub async fn a_partition_is_handed_over_only_after_release(log: Arc<dyn Log>) {
     assert_eq!(members[1].values(), ["2"], "it goes on from the commit");
 }
 
+pub async fn what_is_not_ours_keeps_nothing_else_from_its_release(log: Arc<dyn Log>) {
+    let topic = topic(&*log, 2).await;
+    let group = unique("g");
+    let mut members = vec![Member::join(&*log, &topic, &group).await];
+    members[0].yields_at_once = false;
+    drive(&mut members, |m| owned(m) == 2).await;
+    members.push(Member::join(&*log, &topic, &group).await);
+    drive(&mut members, |m| !m[0].revoked.is_empty()).await;
+    let moving = members[0].revoked.first().unwrap().clone();
+    let absent = TopicPartition::new(topic.clone(), 9);
+    let refused = members[0].consumer.release(&[absent, moving.clone()]).unwrap_err();
+    assert!(matches!(refused, LogError::NotOwner(_)), "{refused}");
+    drive(&mut members, |m| m[1].owned.contains(&moving)).await;
+}
+
 pub async fn a_new_member_goes_on_from_the_commit(log: Arc<dyn Log>) {
     let topic = topic(&*log, 1).await;
     let tp = TopicPartition::new(topic.clone(), 0);
