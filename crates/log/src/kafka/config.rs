@@ -170,6 +170,12 @@ impl KafkaConfig {
         Duration::from_millis(self.request_timeout_ms)
     }
 
+    /// How long a commit may keep its member from asking what happens next: a small part of its
+    /// session, or the wait for one broker throws every member out of its group.
+    pub(super) fn commit_timeout(&self, session_timeout: Duration) -> Duration {
+        self.request_timeout().min(session_timeout / 4)
+    }
+
     /// The name on the brokers of a topic or group.
     pub(super) fn broker_name(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)
@@ -323,6 +329,14 @@ mod tests {
             let want = format!("kafka.{key}: got {got}, want ");
             assert!(error.contains(&want), "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn a_commit_waits_for_a_part_of_the_session_at_most() {
+        let config = KafkaConfig { request_timeout_ms: 10_000, ..sound() };
+        let secs = Duration::from_secs;
+        assert_eq!(config.commit_timeout(secs(6)), Duration::from_millis(1_500));
+        assert_eq!(config.commit_timeout(secs(60)), secs(10));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer, StreamConsumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
 };
 use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 use tokio::{sync::oneshot, task, time};
@@ -43,7 +43,9 @@ pub(super) struct KafkaGroup {
     spec: GroupSpec,
     settings: ClientConfig,
     is_cooperative: bool,
-    request_timeout: Duration,
+    commit_timeout: Duration,
+    /// One that was not answered in time, and still may be.
+    committing: Option<task::JoinHandle<KafkaResult<()>>>,
     ownership: Ownership,
     /// Events that are due before any record.
     told: VecDeque<GroupEvent>,
@@ -65,7 +67,8 @@ impl KafkaGroup {
             topic: TopicPartition::new(Arc::clone(&spec.topic), 0),
             broker_topic: config.broker_name(&spec.topic),
             is_cooperative: strategy.contains("cooperative"),
-            request_timeout: config.request_timeout(),
+            commit_timeout: config.commit_timeout(spec.session_timeout),
+            committing: None,
             settings,
             ownership: Ownership::default(),
             told: VecDeque::new(),
@@ -254,9 +257,14 @@ impl KafkaGroup {
         self.error(error)
     }
 
+    fn no_answer(&self) -> LogError {
+        LogError::Unavailable(format!("group {}: no answer to a commit", self.spec.group))
+    }
+
     /// Leaves on a thread of its own: librdkafka waits for the coordinator.
     fn leave(&mut self) -> Option<oneshot::Receiver<()>> {
         let native = self.consumer.take()?;
+        self.committing = None;
         native.context().close(&native);
         let (done, is_done) = oneshot::channel();
         thread::spawn(move || {
@@ -340,15 +348,21 @@ impl GroupConsumer for KafkaGroup {
             return Ok(());
         }
         let native = Arc::clone(self.native()?);
+        let deadline = time::Instant::now() + self.commit_timeout;
+        if let Some(earlier) = &mut self.committing
+            && time::timeout_at(deadline, earlier).await.is_err()
+        {
+            // It may arrive yet, and must not come after a newer one.
+            return Err(self.no_answer());
+        }
         let commit = task::spawn_blocking(move || native.commit(&list, CommitMode::Sync));
-        match time::timeout(self.request_timeout, commit).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(self.commit_failed(&error)),
-            Ok(Err(error)) => Err(LogError::Unavailable(error.to_string())),
-            Err(_elapsed) => {
-                let group = &self.spec.group;
-                Err(LogError::Unavailable(format!("group {group}: no answer to a commit")))
-            }
+        let answer = time::timeout_at(deadline, self.committing.insert(commit)).await;
+        let Ok(answer) = answer else { return Err(self.no_answer()) };
+        self.committing = None;
+        match answer {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.commit_failed(&error)),
+            Err(error) => Err(LogError::Unavailable(error.to_string())),
         }
     }
 

@@ -139,13 +139,17 @@ async fn a_broker_that_is_away_is_unavailable() {
 }
 
 async fn member(log: &KafkaLog, instance: Option<&str>) -> Box<dyn GroupConsumer> {
-    let spec = GroupSpec {
-        group: "g".to_owned(),
-        topic: TOPIC.into(),
-        instance: instance.map(str::to_owned),
-        // The mock cluster lets the first member wait for 3 s, without a heartbeat.
-        session_timeout: Duration::from_secs(4),
-    };
+    // The mock cluster lets the first member wait for 3 s, without a heartbeat.
+    member_with_session(log, instance, Duration::from_secs(4)).await
+}
+
+async fn member_with_session(
+    log: &KafkaLog,
+    instance: Option<&str>,
+    session_timeout: Duration,
+) -> Box<dyn GroupConsumer> {
+    let instance = instance.map(str::to_owned);
+    let spec = GroupSpec { group: "g".to_owned(), topic: TOPIC.into(), instance, session_timeout };
     within(log.subscribe(spec)).await.unwrap()
 }
 
@@ -185,6 +189,25 @@ async fn a_commit_that_the_group_refuses_tells_what_is_ours() {
         within(m.close()).await.unwrap();
     }))
     .await;
+}
+
+/// The member would not ask what happens next meanwhile, and be thrown out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_gives_up_long_before_the_session_and_the_next_one_goes_through() {
+    let (mock, log) = start(1, |_| ()).await;
+    let tp = TopicPartition::new(TOPIC, 0);
+    let mut m = member_with_session(&log, None, Duration::from_secs(8)).await;
+    assert_eq!(happens(&mut m).await.unwrap(), "Assigned([t/0])");
+    mock.broker_round_trip_time(1, Duration::from_secs(6)).unwrap();
+    let error = within(m.commit(&[(tp.clone(), 1)])).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("no answer"), "{error}");
+    mock.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    while let Err(error) = within(m.commit(&[(tp.clone(), 2)])).await {
+        assert!(error.is_transient(), "{error}");
+        let event = time::timeout(Duration::from_millis(10), m.next()).await;
+        assert!(event.is_err(), "it is still a member: {event:?}");
+    }
+    assert_eq!(within(log.committed("g", &tp)).await.unwrap(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
