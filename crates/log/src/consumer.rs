@@ -15,7 +15,7 @@ mod phase;
 pub use lag::ConsumerMetrics;
 
 use crate::{
-    ledger::{Epoch, Ledger},
+    ledger::{Epoch, Ledger, Take},
     port::{GroupConsumer, GroupEvent, LogError, Record, TopicPartition},
     turn::Turn,
     unguarded::{Guard, is_off},
@@ -230,15 +230,20 @@ impl Consumer {
 
     fn take(&mut self, records: Vec<Record>) {
         let mut taken: Vec<Taken> = Vec::with_capacity(records.len());
+        let mut behind: Vec<(Record, u64)> = Vec::new();
         for record in records {
-            let size = record.size_bytes();
-            if let Some(epoch) = self.ledger.take(&record.at, record.offset, size) {
-                if is_off(Guard::Acknowledgement) {
-                    self.ledger.done(&record.at, epoch, record.offset);
+            match self.ledger.take(&record.at, record.offset, record.size_bytes()) {
+                Take::Taken(epoch) => {
+                    if is_off(Guard::Acknowledgement) {
+                        self.ledger.done(&record.at, epoch, record.offset);
+                    }
+                    taken.push(Taken { record, epoch });
                 }
-                taken.push(Taken { record, epoch });
+                Take::NotOurs => {}
+                Take::Behind { next } => behind.push((record, next)),
             }
         }
+        self.tell_behind(&behind);
         self.metrics.records.inc_by(taken.len() as u64);
         for batch in taken.chunk_by(|a, b| a.record.at == b.record.at) {
             if let (Some(first), Some(last)) = (batch.first(), batch.last()) {
@@ -248,6 +253,17 @@ impl Consumer {
         }
         if !taken.is_empty() {
             self.tell(Work::Records(taken));
+        }
+    }
+
+    /// A partition keeps its order, so its end was cut off, by a broker that led it without having
+    /// all of it: what took the place of records that we have had is not taken for new.
+    fn tell_behind(&self, behind: &[(Record, u64)]) {
+        for batch in behind.chunk_by(|(a, _), (b, _)| a.at == b.at) {
+            let [(first, want), ..] = batch else { continue };
+            self.metrics.failed("order");
+            let (at, offset, records) = (&first.at, first.offset, batch.len());
+            tracing::error!(%at, offset, want, records, "the log went backwards: not processed");
         }
     }
 

@@ -13,6 +13,17 @@ use std::collections::{HashMap, VecDeque};
 /// that counts.
 pub type Epoch = u64;
 
+/// Whether a record is to be processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// It is, under this epoch.
+    Taken(Epoch),
+    /// Its partition is not ours.
+    NotOurs,
+    /// Its offset is below `next`, the one after those taken: the log has gone backwards.
+    Behind { next: u64 },
+}
+
 #[derive(Debug)]
 struct Partition {
     epoch: Epoch,
@@ -65,18 +76,17 @@ impl Ledger {
         }
     }
 
-    /// A record was handed out. `None` when the partition is not ours, or the offset is not above
-    /// those taken before: the record must then not be processed.
-    pub fn take(&mut self, tp: &TopicPartition, offset: u64, size_bytes: usize) -> Option<Epoch> {
-        let p = self.partitions.get_mut(tp)?;
+    /// A record was handed out. Unless it is taken, it must not be processed.
+    pub fn take(&mut self, tp: &TopicPartition, offset: u64, size_bytes: usize) -> Take {
+        let Some(p) = self.partitions.get_mut(tp) else { return Take::NotOurs };
         let next = p.open.back().map(|(last, ..)| last + 1).or(p.done_below).unwrap_or(0);
         if offset < next {
-            return None;
+            return Take::Behind { next };
         }
         p.open.push_back((offset, size_bytes, false));
         self.open_records += 1;
         self.open_bytes += size_bytes;
-        Some(p.epoch)
+        Take::Taken(p.epoch)
     }
 
     /// Everything that the record caused is acknowledged. Of another epoch it commits nothing.
@@ -193,7 +203,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let epoch = ledger.assign(tp(0));
         for offset in [3, 4, 7] {
-            assert_eq!(ledger.take(&tp(0), offset, 10), Some(epoch));
+            assert_eq!(ledger.take(&tp(0), offset, 10), Take::Taken(epoch));
         }
         ledger.done(&tp(0), epoch, 4);
         assert_eq!(ledger.commit_plan(), vec![]);
@@ -210,7 +220,7 @@ mod tests {
         let old = ledger.assign(tp(0));
         ledger.take(&tp(0), 0, 1);
         ledger.forget(&tp(0));
-        assert_eq!(ledger.take(&tp(0), 1, 1), None, "a record of a revoked partition is not taken");
+        assert_eq!(ledger.take(&tp(0), 1, 1), Take::NotOurs, "it is revoked");
         let new = ledger.assign(tp(0));
         ledger.take(&tp(0), 0, 1);
         ledger.done(&tp(0), old, 0);
@@ -223,11 +233,11 @@ mod tests {
     fn a_record_that_comes_again_is_not_taken_again() {
         let mut ledger = Ledger::default();
         let epoch = ledger.assign(tp(0));
-        assert_eq!(ledger.take(&tp(0), 5, 1), Some(epoch));
-        assert_eq!(ledger.take(&tp(0), 5, 1), None);
+        assert_eq!(ledger.take(&tp(0), 5, 1), Take::Taken(epoch));
+        assert_eq!(ledger.take(&tp(0), 5, 1), Take::Behind { next: 6 });
         ledger.done(&tp(0), epoch, 5);
-        assert_eq!(ledger.take(&tp(0), 5, 1), None);
-        assert_eq!(ledger.take(&tp(0), 6, 1), Some(epoch));
+        assert_eq!(ledger.take(&tp(0), 5, 1), Take::Behind { next: 6 });
+        assert_eq!(ledger.take(&tp(0), 6, 1), Take::Taken(epoch));
     }
 
     #[test]
@@ -322,8 +332,9 @@ mod tests {
                     Op::Take(p) => {
                         next += 1;
                         let got = ledger.take(&tp(p), next, 7);
-                        prop_assert_eq!(got, model.current.get(&p).copied());
-                        if let Some(epoch) = got {
+                        let want = model.current.get(&p).map_or(Take::NotOurs, |e| Take::Taken(*e));
+                        prop_assert_eq!(got, want);
+                        if let Take::Taken(epoch) = got {
                             model.taken.entry((p, epoch)).or_default().insert(next, false);
                             handed.push((p, epoch, next));
                         }

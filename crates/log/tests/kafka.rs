@@ -262,13 +262,26 @@ async fn topics_get_the_declared_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_with_its_senders_times_is_refused() {
-    let log = connect(&shared_broker().await, "times.").await;
-    let topic = NewTopic::new("times.t", 1, TopicReplication::Fixed(1));
-    admin().await.create_topics(&[topic], &AdminOptions::new()).await.unwrap();
-    let error = log.ensure_topics(&[spec(1)]).await.unwrap_err();
-    let LogError::Config(why) = &error else { panic!("{error}") };
+async fn a_topic_that_breaks_a_promise_is_refused() {
+    let log = connect(&shared_broker().await, "broken.").await;
+    let refusal = |name: &'static str, settings: Vec<(&'static str, &'static str)>| {
+        let log = Arc::clone(&log);
+        async move {
+            let full_name = format!("broken.{name}");
+            let topic = NewTopic::new(&full_name, 1, TopicReplication::Fixed(1));
+            let topic =
+                settings.into_iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+            admin().await.create_topics(&[topic], &AdminOptions::new()).await.unwrap();
+            let spec = TopicSpec { name: name.to_owned(), ..spec(1) };
+            log.ensure_topics(&[spec]).await.unwrap_err().to_string()
+        }
+    };
+    let why = refusal("times", vec![]).await;
     assert!(why.contains("got CreateTime, want LogAppendTime"), "{why}");
+    let unclean = ("unclean.leader.election.enable", "true");
+    let why = refusal("unclean", vec![("message.timestamp.type", "LogAppendTime"), unclean]).await;
+    assert!(why.contains("log configuration: topic broken.unclean: "), "{why}");
+    assert!(why.contains("unclean.leader.election.enable: got true, want false"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,9 +55,6 @@ impl ConsumerMetrics {
     pub fn register(registry: &mut Registry, group: &'static str) -> Self {
         let mut of = Register::new(registry, "consumer");
         let one = || [labels([("group", group)])];
-        let with = |name, values: [&'static str; 3]| {
-            values.map(|value| labels([("group", group), (name, value)]))
-        };
         let records = of.counters("records", "Records that were handed out", one());
         let open_records =
             of.gauges("open_records", "Records that were handed out and are not done", one());
@@ -75,12 +72,13 @@ impl ConsumerMetrics {
             rebalances: of.counters(
                 "rebalances",
                 "Partitions that were assigned to this member, revoked from it or lost",
-                with("event", ["assigned", "revoked", "lost"]),
+                each(group, "event", ["assigned", "revoked", "lost"]),
             ),
             errors: of.counters(
                 "errors",
-                "Failures of the log to say what comes next, to take a commit, to say its end",
-                with("call", ["next", "commit", "offsets"]),
+                "Failures of the log to say what comes next, to keep its order, to take a commit, to \
+                 say its end",
+                each(group, "call", ["next", "order", "commit", "offsets"]),
             ),
             partitions: of.gauges("partitions", "Partitions that this member owns", one()),
             lag_records: of.passing_gauges(
@@ -104,7 +102,7 @@ impl ConsumerMetrics {
         self.rebalances.get_or_create(&labels).inc_by(partitions as u64);
     }
 
-    /// `next`, `commit` or `offsets` failed.
+    /// `next`, `order`, `commit` or `offsets` failed.
     pub(super) fn failed(&self, call: &'static str) {
         self.errors.get_or_create(&labels([("group", self.group), ("call", call)])).inc();
     }
@@ -175,6 +173,14 @@ impl ConsumerMetrics {
     fn positions(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Position>> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn each<const N: usize>(
+    group: &'static str,
+    name: &'static str,
+    values: [&'static str; N],
+) -> [Labels<2>; N] {
+    values.map(|value| labels([("group", group), (name, value)]))
 }
 
 fn age_secs(of: Timestamp, now: Timestamp) -> f64 {

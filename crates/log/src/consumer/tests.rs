@@ -3,6 +3,7 @@
 use super::*;
 use async_trait::async_trait;
 use heliograph_domain::Timestamp;
+use heliograph_metrics::{Registry, text};
 use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Default)]
@@ -37,10 +38,6 @@ impl Scripted {
         change(&mut self.seen.lock().unwrap());
         self.changed.send_replace(());
     }
-}
-
-fn metrics() -> ConsumerMetrics {
-    ConsumerMetrics::register(&mut heliograph_metrics::Registry::default(), "g")
 }
 
 #[async_trait]
@@ -78,6 +75,7 @@ struct Rig {
     seen: Arc<Mutex<Seen>>,
     changed: tokio::sync::watch::Receiver<()>,
     side: ProcessorSide,
+    metrics: Registry,
     shutdown: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), LogError>>,
 }
@@ -87,10 +85,12 @@ fn start(config: ConsumerConfig) -> Rig {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (changed, watch) = tokio::sync::watch::channel(());
     let group = Scripted { events: receiver, seen: seen.clone(), changed };
-    let (consumer, side) = Consumer::new(Box::new(group), config, metrics());
+    let mut metrics = Registry::default();
+    let of_group = ConsumerMetrics::register(&mut metrics, "g");
+    let (consumer, side) = Consumer::new(Box::new(group), config, of_group);
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(consumer.run(shutdown.clone()));
-    Rig { events, seen, changed: watch, side, shutdown, running }
+    Rig { events, seen, changed: watch, side, metrics, shutdown, running }
 }
 
 impl Rig {
@@ -193,6 +193,29 @@ async fn who_is_thrown_out_while_he_drains_goes_on_with_what_he_gets_next() {
     rig.until(|s| s.commits.last() == Some(&(tp(0), 2))).await;
     rig.shutdown.cancel();
     rig.running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_goes_backwards_is_not_followed_and_is_counted() {
+    let mut rig = start(ConsumerConfig::default());
+    rig.events.send(GroupEvent::Assigned(vec![tp(0), tp(1)])).unwrap();
+    rig.events.send(records(0, 3..6)).unwrap();
+    let offsets = |taken: &[Taken]| taken.iter().map(|t| t.record.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(&rig.records().await), [3, 4, 5]);
+    let counted = |rig: &Rig| {
+        let got = text::encode(&rig.metrics, text::Format::Plain);
+        let line = "heliograph_consumer_errors_total{group=\"g\",call=\"order\"} ";
+        got.lines().find_map(|l| l.strip_prefix(line)?.parse::<u64>().ok()).unwrap()
+    };
+    assert_eq!(counted(&rig), 0);
+    rig.events.send(records(0, 4..8)).unwrap();
+    assert_eq!(offsets(&rig.records().await), [6, 7], "what is not there yet is taken");
+    assert_eq!(counted(&rig), 1);
+    rig.events.send(GroupEvent::Lost(vec![tp(1)])).unwrap();
+    rig.events.send(records(1, 0..1)).unwrap();
+    rig.events.send(records(0, 8..9)).unwrap();
+    assert_eq!(offsets(&rig.records().await), [8]);
+    assert_eq!(counted(&rig), 1, "what is not ours is no fault of the log");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! Creating the declared topics, and refusing to go on with ones that break a promise.
 //!
 //! A topic that exists is never changed here: its partitions are fixed for life, and its other
-//! settings are the operator's. What is refused is a log whose append times are not its own.
+//! settings are the operator's. What is refused is a log whose append times are not its own, or that
+//! forgets what it acknowledged.
 
 use super::{
     config::{BATCH_MAX_BYTES, FRAMING_MAX_BYTES, KafkaConfig},
@@ -14,9 +15,7 @@ use crate::{
     topics::{self, Cleanup, TopicSpec},
 };
 use rdkafka::{
-    admin::{
-        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-    },
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
@@ -57,7 +56,7 @@ pub(super) fn ensure(
     for spec in missing {
         wait_until_there(config, client, spec)?;
     }
-    check_append_time(config, &admin, &options, specs, runtime)
+    check_settings(config, &admin, &options, specs, runtime)
 }
 
 fn create(
@@ -152,8 +151,7 @@ fn wait_until_there(
     }
 }
 
-/// Silence is measured by append times, so they must be the log's own and not a sender's.
-fn check_append_time(
+fn check_settings(
     config: &KafkaConfig,
     admin: &AdminClient<Quiet>,
     options: &AdminOptions,
@@ -171,19 +169,20 @@ fn check_append_time(
         let mut unknown = Vec::new();
         for (answer, name) in answers.into_iter().zip(&names) {
             let resource = answer.map_err(|code| log_error(&KafkaError::AdminOp(code), name))?;
-            match timestamp_type(&resource) {
-                Some("LogAppendTime") => {}
-                Some(got) => {
-                    let what = format!("topic {name}: message.timestamp.type: got {got}");
-                    return Err(LogError::Config(format!("{what}, want LogAppendTime")));
+            let told = |key: &str| resource.get(key).and_then(|entry| entry.value.as_deref());
+            match judge(told, config.min_insync_replicas) {
+                Verdict::Sound => {}
+                Verdict::Weak(what) => {
+                    tracing::warn!(topic = name, "{what}: a record may be lost with fewer brokers");
                 }
-                // Any broker may answer, and this one has not heard of the topic yet: it tells of
-                // no setting at all.
-                None => unknown.push(name.clone()),
+                Verdict::Refused(what) => {
+                    return Err(LogError::Config(format!("topic {name}: {what}")));
+                }
+                Verdict::Unknown => unknown.push(name.clone()),
             }
         }
         if let (Some(name), true) = (unknown.first(), Instant::now() > deadline) {
-            let what = format!("topic {name}: no broker tells its message.timestamp.type");
+            let what = format!("topic {name}: no broker tells its {TIMESTAMP_TYPE}");
             return Err(LogError::Unavailable(what));
         }
         if !unknown.is_empty() {
@@ -194,6 +193,76 @@ fn check_append_time(
     Ok(())
 }
 
-fn timestamp_type(resource: &ConfigResource) -> Option<&str> {
-    resource.get("message.timestamp.type").and_then(|entry| entry.value.as_deref())
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+const MIN_INSYNC: &str = "min.insync.replicas";
+
+/// What the settings of a topic mean for what the port promises.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Sound,
+    /// It keeps its promise with less to spare than was configured.
+    Weak(String),
+    Refused(String),
+    /// Any broker may answer, and this one has not heard of the topic yet: it tells of no setting
+    /// at all.
+    Unknown,
+}
+
+fn judge<'a>(told: impl Fn(&str) -> Option<&'a str>, min_insync_wanted: u32) -> Verdict {
+    let Some(timestamp_type) = told(TIMESTAMP_TYPE) else { return Verdict::Unknown };
+    // Silence is measured by append times, so they must be the log's own and not a sender's.
+    if timestamp_type != "LogAppendTime" {
+        let what = format!("{TIMESTAMP_TYPE}: got {timestamp_type}, want LogAppendTime");
+        return Verdict::Refused(what);
+    }
+    // A leader without all that was acknowledged: its log lacks it, for good and without a word.
+    if let Some(got @ "true") = told(UNCLEAN_ELECTION) {
+        return Verdict::Refused(format!("{UNCLEAN_ELECTION}: got {got}, want false"));
+    }
+    match told(MIN_INSYNC) {
+        Some(got) if got.parse().is_ok_and(|got: u32| got < min_insync_wanted) => {
+            Verdict::Weak(format!("{MIN_INSYNC}: got {got}, want at least {min_insync_wanted}"))
+        }
+        _ => Verdict::Sound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_a_promise_is_refused_and_what_weakens_one_is_told() {
+        let sound =
+            [(TIMESTAMP_TYPE, "LogAppendTime"), (UNCLEAN_ELECTION, "false"), (MIN_INSYNC, "2")];
+        let refused = |what: &str| Verdict::Refused(what.to_owned());
+        let rows = [
+            ("as it is created", None, Verdict::Sound),
+            ("more copies than wanted", Some((MIN_INSYNC, "3")), Verdict::Sound),
+            (
+                "its senders' times",
+                Some((TIMESTAMP_TYPE, "CreateTime")),
+                refused("message.timestamp.type: got CreateTime, want LogAppendTime"),
+            ),
+            (
+                "any replica may lead",
+                Some((UNCLEAN_ELECTION, "true")),
+                refused("unclean.leader.election.enable: got true, want false"),
+            ),
+            (
+                "fewer copies than wanted",
+                Some((MIN_INSYNC, "1")),
+                Verdict::Weak("min.insync.replicas: got 1, want at least 2".to_owned()),
+            ),
+        ];
+        for (name, changed, want) in rows {
+            let told = |key: &str| {
+                let all = changed.iter().chain(&sound);
+                all.clone().find(|(k, _)| *k == key).map(|(_, value)| *value)
+            };
+            assert_eq!(judge(told, 2), want, "{name}");
+        }
+        assert_eq!(judge(|_| None, 2), Verdict::Unknown);
+    }
 }
