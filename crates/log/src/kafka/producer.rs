@@ -80,8 +80,10 @@ impl Producer {
         };
         match answer {
             Ok(delivery) => {
+                // A batch that was sent again, and that the broker has had for so long that it no
+                // longer knows where: librdkafka calls that delivered.
                 let offset = u64::try_from(delivery.offset).map_err(|_| {
-                    LogError::Corrupt(format!("{}: offset {}", new.to, delivery.offset))
+                    LogError::Unavailable(format!("{}: stored, nobody knows where", new.to))
                 })?;
                 Ok(Appended { offset, append_time: record::append_time(delivery.timestamp) })
             }

@@ -109,6 +109,15 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_append_whose_place_nobody_knows_may_be_tried_again() {
+    let (mock, log) = start(1, |_| ()).await;
+    mock.request_errors(Api::Produce, &[Resp::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER]);
+    let error = within(log.append(record("x"))).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(within(log.append(record("x"))).await.unwrap().offset, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_producer_is_replaced() {
     let (_mock, log) = start(1, |_| ()).await;
     within(log.append(record("before"))).await.unwrap();
