@@ -5,3 +5,5 @@ pub mod installation;
 pub mod kafka;
 pub mod leaks;
 pub mod logs;
+pub mod proxy;
+pub mod scripted;
