@@ -7,7 +7,7 @@
 
 mod carry;
 
-use carry::{Carried, Counted};
+use carry::Carried;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -112,7 +112,7 @@ impl Proxy {
 /// What a proxy has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Connections of clients that are open now.
+    /// Connections that are open now, as their clients see it.
     pub open: usize,
     /// The most that were ever open at once.
     pub open_max: usize,
@@ -183,8 +183,9 @@ impl Front {
                 }
                 Some(_) = connections.join_next() => {}
                 Ok((client, _)) = accept(listener.as_ref()) => {
-                    let counted = Counted::new(self.carried.clone());
-                    connections.spawn(carry::run(client, self.to, self.moods.subscribe(), counted));
+                    let (client, carried) = (Arc::new(client), self.carried.clone());
+                    carried.count(&client);
+                    connections.spawn(carry::run(client, self.to, self.moods.subscribe(), carried));
                 }
             }
         }

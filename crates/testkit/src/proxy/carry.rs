@@ -7,7 +7,7 @@ use std::{
     io,
     net::{Shutdown, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -22,7 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Carried {
-    open: AtomicUsize,
+    clients: Mutex<Vec<Weak<TcpStream>>>,
     open_max: AtomicUsize,
     taken: AtomicUsize,
     up: AtomicU64,
@@ -30,9 +30,18 @@ pub(super) struct Carried {
 }
 
 impl Carried {
+    /// Counts a connection for as long as it is held, or until its client closes it. Those are asked
+    /// here, so that one that was closed before the next was opened is never counted with it.
+    pub(super) fn count(&self, client: &Arc<TcpStream>) {
+        self.taken.fetch_add(1, Relaxed);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.push(Arc::downgrade(client));
+        self.open_max.fetch_max(open(&mut clients), Relaxed);
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            open: self.open.load(Relaxed),
+            open: open(&mut self.clients.lock().unwrap_or_else(PoisonError::into_inner)),
             open_max: self.open_max.load(Relaxed),
             taken: self.taken.load(Relaxed),
             bytes_up: self.up.load(Relaxed),
@@ -41,43 +50,27 @@ impl Carried {
     }
 }
 
-/// Counts one connection for as long as it is open.
-pub(super) struct Counted(Arc<Carried>);
-
-impl Counted {
-    pub(super) fn new(carried: Arc<Carried>) -> Self {
-        carried.taken.fetch_add(1, Relaxed);
-        let open = carried.open.fetch_add(1, Relaxed) + 1;
-        carried.open_max.fetch_max(open, Relaxed);
-        Self(carried)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
-    }
+fn open(clients: &mut Vec<Weak<TcpStream>>) -> usize {
+    clients.retain(|client| client.upgrade().is_some_and(|client| !has_left(&client)));
+    clients.len()
 }
 
 /// Carries one connection to its end; an error on either side, or a cut, resets the other.
 pub(super) async fn run(
-    client: TcpStream,
+    client: Arc<TcpStream>,
     to: SocketAddr,
     mut moods: watch::Receiver<Mood>,
-    counted: Counted,
+    carried: Arc<Carried>,
 ) {
     let mut watched = moods.clone();
-    let carried = tokio::select! {
+    let outcome = tokio::select! {
         _ = watched.wait_for(|mood| *mood == Mood::Cut) => Err(io::ErrorKind::ConnectionReset.into()),
         () = left_while_hanging(&client, moods.clone()) => Ok(()),
-        carried = both_ways(&client, to, &mut moods, &counted.0) => carried,
+        outcome = both_ways(&client, to, &mut moods, &carried) => outcome,
     };
-    if carried.is_err() {
+    if outcome.is_err() {
         reset(&client);
     }
-    // Closed before it is no longer counted.
-    drop(client);
-    drop(counted);
 }
 
 /// What is closed next is closed by a RST.
