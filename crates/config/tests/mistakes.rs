@@ -70,8 +70,8 @@ const NAMES: &[Row] = &[
         "a key like none",
         "[store]\nfrobs = 1",
         "",
-        "store.frobs: got an unknown key, want one of cluster, database, password, url, user \
-         (line 2 of FILE)",
+        "store.frobs: got an unknown key, want one of cluster, connections_max, database, \
+         password, url, user (line 2 of FILE)",
     ),
     (
         "a variable that misspells its key",

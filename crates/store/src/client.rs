@@ -3,10 +3,12 @@
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 use heliograph_domain::{Secret, Violation, Violations};
+use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-use crate::codes;
 pub use crate::codes::StoreErrorClass;
+use crate::{codes, connections::Limited};
 
 /// Where the store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,12 @@ pub struct StoreConfig {
     /// `ON CLUSTER` and an insert waits for a quorum; without it, for the disk.
     #[serde(with = "empty_is_none")]
     pub cluster: Option<String>,
+    /// Connections of one client: the writer and the query service have one each.
+    pub connections_max: usize,
 }
+
+/// Shorter than the server keeps an idle connection: ClickHouse's default is 3 s.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
@@ -32,6 +39,7 @@ impl Default for StoreConfig {
             user: None,
             password: Secret::default(),
             cluster: None,
+            connections_max: 32,
         }
     }
 }
@@ -67,6 +75,7 @@ impl StoreConfig {
         if !visible(self.password.expose()) {
             found.add("password", "\"***\"", "ASCII without control characters");
         }
+        found.range("connections_max", self.connections_max, 1, 10_000);
         found.into_vec()
     }
 }
@@ -110,7 +119,10 @@ mod empty_is_none {
 
 /// A client for everything: queries, blocks, migrations. Clones share its connections.
 pub fn connect(config: &StoreConfig) -> Client {
-    let mut client = Client::default()
+    let http = HttpClient::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .build(Limited::new(config.connections_max));
+    let mut client = Client::with_http_client(http)
         .with_url(&config.url)
         .with_database(&config.database)
         // The loopback interface is faster than any codec, and the embedded store knows none.
@@ -235,7 +247,8 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_and_no_secret_is() {
         type Spoil = fn(&mut StoreConfig);
-        let rows: [(&str, Spoil, &str); 9] = [
+        let rows: [(&str, Spoil, &str); 10] = [
+            ("no connections", |c| c.connections_max = 0, "connections_max: got 0, want 1 to"),
             ("no scheme", |c| c.url = "ch:8123".into(), "url: got \"ch:8123\", want http://"),
             ("TLS is not spoken", |c| c.url = "https://ch".into(), "url: got \"https://ch\""),
             ("a port is a number", |c| c.url = "http://ch:x".into(), "url: got \"http://ch:x\""),

@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod migrate;
 
 mod codes;
+mod connections;
 
 pub use blocks::{StoreError, insert_block};
 pub use client::{StoreConfig, StoreErrorClass, classify, connect};
