@@ -173,10 +173,12 @@ fn explain_response(text: &str) -> (StoreErrorClass, &'static str) {
         return codes::lookup(number)
             .map_or((Stop, "nobody has judged this code"), |code| (code.class, code.why));
     }
-    // Without a code it is not ClickHouse that answers, but something in front of it.
+    // Without a code it is not ClickHouse that answers, but something in front of it. Of its status
+    // nothing is left where it wrote a page of its own.
     match text.get(..3).and_then(|status| status.parse::<u16>().ok()) {
         Some(429 | 500..=599) => (TryAgain, "a proxy in front of the server is in trouble"),
-        _ => (Stop, "what answers is not ClickHouse"),
+        Some(_) => (Stop, "what answers is not ClickHouse"),
+        None => (TryAgain, "what answers is not ClickHouse: something in front of it, or another"),
     }
 }
 
@@ -228,7 +230,7 @@ mod tests {
             ("a code that nobody has judged", exception(9999), Stop),
             ("columns of another build", Error::SchemaMismatch("x".into()), Stop),
             ("a page that is not ClickHouse's", response("404 Not Found"), Stop),
-            ("another page", response("<html>"), Stop),
+            ("a page of a proxy's own", response("<h1>502 Bad Gateway</h1>"), TryAgain),
         ];
         for (name, error, want) in rows {
             let (class, why) = explain(&error);
