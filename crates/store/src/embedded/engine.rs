@@ -41,6 +41,7 @@ impl Drop for OnlyOne {
 
 enum Command {
     Kill { marker: String, done: oneshot::Sender<()> },
+    Merges { are_on: bool, done: oneshot::Sender<Result<(), String>> },
     Close { done: oneshot::Sender<()> },
 }
 
@@ -106,6 +107,14 @@ impl Engine {
         self.commands.send(Command::Kill { marker, done }).is_ok() && answer.await.is_ok()
     }
 
+    /// Stops merging, which cancels the merges that run, or lets it go on.
+    pub async fn merges(&self, are_on: bool) -> Result<(), String> {
+        let (done, answer) = oneshot::channel();
+        let closed = || "the engine is closed".to_owned();
+        self.commands.send(Command::Merges { are_on, done }).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
     /// Stops the engine. Every [`Handle`] must be gone, or the engine outlives this call.
     pub async fn close(&self) {
         let (done, answer) = oneshot::channel();
@@ -137,6 +146,11 @@ fn keep(
             Ok(Command::Kill { marker, done }) => {
                 kill(&mut handle, &marker);
                 let _ = done.send(());
+            }
+            Ok(Command::Merges { are_on, done }) => {
+                let sql = if are_on { "SYSTEM START MERGES" } else { "SYSTEM STOP MERGES" };
+                let statement = Statement { sql: sql.as_bytes(), format: "TSV", params: &[] };
+                let _ = done.send(handle.query(statement).map(drop));
             }
             Ok(Command::Close { done }) => return Some(done),
             // The engine was dropped without `close`: end all the same.

@@ -27,6 +27,7 @@ mod input;
 mod locate;
 mod request;
 mod respond;
+mod room;
 mod run;
 mod server;
 pub(crate) mod sql;
@@ -35,6 +36,7 @@ pub use error::EmbedError;
 pub use locate::{LIBRARY_ENV, library};
 
 use engine::Engine;
+use room::Room;
 use server::Server;
 
 /// The embedded store and its limits.
@@ -63,6 +65,9 @@ pub struct EmbeddedConfig {
     pub max_result_bytes: u64,
     /// What the engine may use; over it a query fails with code 241.
     pub max_memory_bytes: u64,
+    /// With less free space than this on the disk, `INSERT`s are refused with code 243 and no parts
+    /// are merged.
+    pub min_free_bytes: u64,
     /// A client that neither sends nor reads for so long is given up.
     pub io_timeout_ms: u64,
     /// How long a stop waits for queries before it cancels them, and then for their end.
@@ -84,6 +89,8 @@ impl Default for EmbeddedConfig {
             max_buffered_bytes: 512 << 20,
             max_result_bytes: 128 << 20,
             max_memory_bytes: 2 << 30,
+            // Half of what the embedded log wants: what it still took can be stored.
+            min_free_bytes: 256 << 20,
             io_timeout_ms: 60_000,
             shutdown_timeout_ms: 10_000,
         }
@@ -163,7 +170,12 @@ impl EmbeddedStore {
             clickhouse = %engine.about.version,
             "the embedded store is open"
         );
-        let server = Arc::new(Server::new(Arc::new(engine), config));
+        let engine = Arc::new(engine);
+        let room = Room::of(&config);
+        // Before anything is served, so that nothing of ours is merged on a full disk.
+        let watching = room.watch(Arc::clone(&engine)).await;
+        let server = Arc::new(Server::new(engine, room, config));
+        tokio::spawn(server.stopping.clone().run_until_cancelled_owned(watching));
         let accepting = tokio::spawn(Arc::clone(&server).serve(listener));
         Ok(EmbeddedStore { addr, server, accepting })
     }

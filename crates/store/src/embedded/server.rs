@@ -25,7 +25,9 @@ use super::error::Failure;
 use super::input::{self, BUDGET_UNIT_BYTES, BodyLimits};
 use super::request::{Call, form_boundary};
 use super::respond::{self, Answer, Labels};
+use super::room::Room;
 use super::run::{self, Job};
+use super::sql;
 
 /// What a client gets that comes when all connections are taken: cheap, and said once.
 const NO_CONNECTION_FREE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -35,6 +37,7 @@ const NO_CONNECTION_FREE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 pub(super) struct Server {
     pub engine: Arc<Engine>,
     pub config: EmbeddedConfig,
+    room: Room,
     /// One permit per query under way; all of them free means that the engine is idle.
     pub slots: Arc<Semaphore>,
     pub connections: Arc<Semaphore>,
@@ -48,7 +51,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub fn new(engine: Arc<Engine>, config: EmbeddedConfig) -> Server {
+    pub fn new(engine: Arc<Engine>, room: Room, config: EmbeddedConfig) -> Server {
         let budget_units = (config.max_buffered_bytes / BUDGET_UNIT_BYTES).max(1);
         let body_limits = BodyLimits {
             query_bytes: config.max_query_bytes,
@@ -66,6 +69,7 @@ impl Server {
             abandon: CancellationToken::new(),
             engine,
             config,
+            room,
             body_limits,
             ids: Ids::new(),
         }
@@ -153,6 +157,9 @@ impl Server {
             }
             None => input::read(call.query.take(), body, limits).await?,
         };
+        if sql::inserts(&input.sql) {
+            self.room.check()?;
+        }
         let query_id = call.query_id.clone().unwrap_or_else(|| self.ids.query_id());
         let job = Job {
             call,

@@ -62,6 +62,11 @@ impl Token<'_> {
     }
 }
 
+/// Whether a statement adds rows, whose they are.
+pub(super) fn inserts(text: &[u8]) -> bool {
+    Lexer { text, at: 0, depth: 0 }.next().is_some_and(|first| first.is("INSERT"))
+}
+
 struct Lexer<'a> {
     text: &'a [u8],
     at: usize,

@@ -133,3 +133,40 @@ async fn a_connection_more_than_allowed_is_told_so() {
     drop((first, second));
     assert!(served.stop());
 }
+
+/// A merge that runs into a full disk may lose its rows, so none is begun; reading goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_on_the_disk_rows_are_refused_with_243_and_no_parts_are_merged() {
+    let dir = scratch_dir("no-room");
+    let served = Served::start(&dir, json!({}));
+    let client = served.client();
+    run(&client, "CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").await;
+    for sql in ["INSERT INTO t SELECT 1", "INSERT INTO t FORMAT TSV\n2\n"] {
+        run(&client, sql).await;
+    }
+    assert!(served.stop());
+
+    let served = Served::start(&dir, json!({"min_free_bytes": u64::MAX}));
+    let parts = "SELECT count() FROM system.parts WHERE database = 'default' AND active";
+    let rows = [
+        ("rows of its own", "/* x */ INSERT INTO t SELECT 3", Some(243)),
+        ("rows that come", "insert into t FORMAT TSV\n4\n", Some(243)),
+        ("a merge", "OPTIMIZE TABLE t FINAL", Some(236)),
+        ("a question", "SELECT sum(a) FROM t", None),
+        ("the parts", parts, None),
+    ];
+    for (name, sql, code) in rows {
+        let answer = post(&served.url, &[], sql).await;
+        assert_eq!(answer.code, code, "{name}: {}", answer.text());
+        if name == "rows of its own" {
+            assert!(answer.text().contains("fewer than min_free_bytes"), "{}", answer.text());
+        }
+    }
+    assert_eq!(post(&served.url, &[], "SELECT sum(a) FROM t").await.text(), "3\n");
+    assert_eq!(post(&served.url, &[], parts).await.text(), "2\n");
+    drop(served);
+
+    let served = Served::start(&dir, json!({}));
+    run(&served.client(), "OPTIMIZE TABLE t FINAL").await;
+    assert_eq!(post(&served.url, &[], parts).await.text(), "1\n");
+}
