@@ -22,5 +22,5 @@ pub mod unguarded;
 pub use config::{LogConfig, LogKind, open};
 pub use port::{
     Appended, GroupConsumer, GroupEvent, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange,
-    Record, TopicPartition, may_pass,
+    Record, TopicPartition, is_thrown_out, may_pass,
 };

@@ -167,6 +167,14 @@ pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
     causes.filter_map(|cause| cause.downcast_ref::<LogError>()).any(LogError::is_transient)
 }
 
+/// Whether an error has its cause in a group that no longer has this member.
+pub fn is_thrown_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<LogError>())
+        .any(|cause| matches!(cause, LogError::NotOwner(_)))
+}
+
 /// Reading without a group: what projections, replays and audits need.
 #[async_trait]
 pub trait LogRead: Send + Sync {

@@ -106,8 +106,11 @@ impl App {
         });
         let outcome = tokio::select! {
             outcome = &mut consuming => outcome.context("consumer")?.context("consumer"),
-            // A part of the pipeline that ends before the consumer has failed.
-            Some(outcome) = tasks.join_next() => outcome.context("pipeline")?.context("pipeline"),
+            Some(outcome) = tasks.join_next() => match outcome.context("pipeline")? {
+                // A part that ends well has seen the end of the consumer, which knows why.
+                Ok(()) => (&mut consuming).await.context("consumer")?.context("consumer"),
+                failed => failed.context("pipeline"),
+            },
             () = registry.stopped() => {
                 Err(anyhow!("the registry is no longer followed"))
             }

@@ -4,13 +4,16 @@ use anyhow::Context;
 use clap::Parser;
 use heliograph_config::{ConfigArgs, Reader};
 use heliograph_log::{
-    may_pass,
+    is_thrown_out, may_pass,
     metered::{LogMetrics, metered},
     open,
 };
-use heliograph_service::{health::Health, ops::Ops, runtime, telemetry};
+use heliograph_service::{health::Health, ops::Ops, retry::Backoff, runtime, telemetry};
 use heliograph_writer::{App, Metrics};
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+
+/// Two of one name, set up by mistake, throw each other out no more often than this.
+const REJOIN_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The writer of heliograph as a process of its own, on Kafka.
 #[derive(Debug, Parser)]
@@ -34,9 +37,22 @@ fn main() -> ExitCode {
             App::build(config.writer.clone(), &config.store, log, health.clone(), metrics.clone())
                 .await
         };
-        let started = runtime::patiently(&shutdown, |e| may_pass(e.as_ref()), start).await?;
-        if let Some(app) = started {
-            app.run(shutdown).await?;
+        // Thrown out of its group it joins again: the member that has come under its name is most
+        // often itself, by a join whose answer was lost with the broker.
+        let mut backoff = Backoff::new(Duration::from_secs(1), REJOIN_DELAY_MAX);
+        while let Some(app) = runtime::patiently(&shutdown, |e| may_pass(e.as_ref()), start).await?
+        {
+            match app.run(shutdown.clone()).await {
+                Err(error) if is_thrown_out(error.as_ref()) => {
+                    let (error, delay) = (format!("{error:#}"), backoff.next_delay());
+                    tracing::error!(error, ?delay, "thrown out of the group; joining again");
+                    shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
+                }
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -18,7 +18,8 @@ use heliograph_domain::{
     trace::TraceContext, upload::Upload,
 };
 use heliograph_log::{
-    Log, LogRead, NewRecord, TopicPartition, consumer::ConsumerConfig, memory::MemoryLog, topics,
+    GroupSpec, Log, LogRead, NewRecord, TopicPartition, consumer::ConsumerConfig, is_thrown_out,
+    memory::MemoryLog, topics,
 };
 use heliograph_service::{
     Shutdown,
@@ -132,6 +133,7 @@ async fn start_on(log: Arc<MemoryLog>, mood: Mood) -> Rig {
     ));
 
     let config = WriterConfig {
+        instance: INSTANCE.to_owned(),
         block_interval: Duration::from_millis(20),
         block_linger: Duration::from_millis(5),
         retry_delay_max: Duration::from_millis(20),
@@ -153,6 +155,7 @@ async fn start_on(log: Arc<MemoryLog>, mood: Mood) -> Rig {
 }
 
 const OPEN_BYTES_MAX: usize = 1 << 20;
+const INSTANCE: &str = "w1";
 
 fn tp() -> TopicPartition {
     TopicPartition::new(topic::UPLOADS, 3)
@@ -390,4 +393,24 @@ async fn only_what_is_committed_is_read_back_as_dirty() {
     };
     let bound = format!("log_partition = 3 AND version < {}", end * 2);
     assert!(read_back.contains(&bound), "{read_back}");
+}
+
+/// The parts of the pipeline end well behind a consumer that failed: that must not be the outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_thrown_out_of_its_group_says_so_and_does_not_end_well() {
+    for _ in 0..20 {
+        let rig = start(Mood::Well).await;
+        let end = rig.append("inv-00").await + 1;
+        rig.until_committed(end).await;
+        let twin = GroupSpec {
+            group: GROUP.to_owned(),
+            topic: topic::UPLOADS.into(),
+            instance: Some(INSTANCE.to_owned()),
+            session_timeout: Duration::from_secs(30),
+        };
+        let _twin = rig.log.subscribe(twin).await.unwrap();
+        let error = rig.writer.await.unwrap().unwrap_err();
+        assert!(is_thrown_out(error.as_ref()), "{error:#}");
+        rig.shutdown.cancel();
+    }
 }
