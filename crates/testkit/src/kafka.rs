@@ -10,6 +10,7 @@ use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::File,
     net::{Ipv4Addr, TcpListener},
@@ -135,14 +136,45 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn restart(&mut self, index: usize) -> anyhow::Result<()> {
-        let voters = self.voters.clone();
-        let node = self.nodes.get_mut(index).context("no such node")?;
-        node.kill();
-        node.start(&voters, self.root.path())?;
+        self.restart_all(&[index])
+    }
+
+    /// Starts killed nodes again, as [`Broker::restart`] does; none waits for another, since a
+    /// majority may have to come before any is ready.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn restart_all(&mut self, indexes: &[usize]) -> anyhow::Result<()> {
+        for index in indexes {
+            let node = self.nodes.get_mut(*index).context("no such node")?;
+            node.kill();
+            node.start(&self.voters, self.root.path())?;
+        }
         self.wait_ready()
     }
 
-    /// Waits until as many brokers as run are registered.
+    /// SIGSTOP: node `index` stands still, with all its connections open.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self, index: usize) -> anyhow::Result<()> {
+        self.signal(index, Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self, index: usize) -> anyhow::Result<()> {
+        self.signal(index, Signal::CONT)
+    }
+
+    fn signal(&self, index: usize, signal: Signal) -> anyhow::Result<()> {
+        let running = self.nodes.get(index).and_then(|node| node.running.as_ref());
+        let id = i32::try_from(running.context("it does not run")?.java.id())?;
+        Ok(kill_process(Pid::from_raw(id).context("a process id")?, signal)?)
+    }
+
     fn wait_ready(&mut self) -> anyhow::Result<()> {
         let want = self.nodes.iter().filter(|n| n.running.is_some()).count();
         let (servers, logs) = (self.bootstrap_servers(), self.log_paths());

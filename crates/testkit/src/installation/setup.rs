@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -73,6 +74,12 @@ impl Setup {
     /// How many ports in a row an installation takes.
     pub fn ports() -> u16 {
         PORTS
+    }
+
+    /// Where the store of its own process will listen, for what a test puts in front of it; wants
+    /// [`Setup::port_base`].
+    pub fn store_addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port("store")).into()
     }
 
     /// Kafka of the test's own, with so many replicas of each topic.

@@ -11,6 +11,7 @@ mod influx;
 mod loggers;
 mod metrics;
 mod oracle;
+mod outages;
 mod rebuild;
 mod registry;
 mod secrets;
