@@ -116,6 +116,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Where all nodes keep their data.
+    pub fn data_dir(&self) -> &Path {
+        self.root.path()
+    }
+
     /// For `bootstrap.servers`.
     pub fn bootstrap_servers(&self) -> String {
         let addresses: Vec<String> =
