@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka lint fmt build torture torture-guards fuzz proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test test-kafka lint fmt build torture torture-guards bench fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ torture: ## kill -9 in the middle of uploads, KILLS times on each log; target/to
 
 torture-guards: ## the same without one guard after another: each must be missed
 	@scripts/torture-guards.sh
+
+bench: ## measure against the limits; CASE="recovery replay" or all but those; JSON in target/bench
+	@scripts/setup.sh test
+	cargo build --release --workspace --locked
+	target/release/heliograph-bench $(if $(KILLS),--kills $(KILLS)) $(or $(CASE),all)
 
 fuzz: ## fuzz the parsers: SECONDS each (20), TARGET="json event" or all
 	@scripts/fuzz.sh $(or $(SECONDS),20) $(TARGET)
