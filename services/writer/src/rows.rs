@@ -141,12 +141,19 @@ impl Rows {
     /// The buckets that these rows change, each with its newest change.
     pub fn changed_buckets(&self) -> BTreeMap<SiteBucket, Change> {
         let mut buckets: BTreeMap<SiteBucket, Change> = BTreeMap::new();
-        for row in &self.rows {
-            let start = bucket_start(row.reading.ts, BUCKET_15M_MS);
-            let bucket = SiteBucket { site: row.site.clone(), start };
-            let change = Change { partition: row.partition, offset: row.offset };
-            let newest = buckets.entry(bucket).or_insert(change);
-            newest.offset = newest.offset.max(change.offset);
+        for rows in self.origins.iter().map(|origin| &self.rows[origin.rows.clone()]) {
+            // The rows of a record are of one site and one offset, and of few buckets.
+            let Some(first) = rows.first() else { continue };
+            let change = Change { partition: first.partition, offset: first.offset };
+            let start = |row: &Row| bucket_start(row.reading.ts, BUCKET_15M_MS);
+            let mut starts: Vec<Timestamp> = rows.iter().map(start).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            for start in starts {
+                let bucket = SiteBucket { site: first.site.clone(), start };
+                let newest = buckets.entry(bucket).or_insert(change);
+                newest.offset = newest.offset.max(change.offset);
+            }
         }
         buckets
     }
