@@ -233,10 +233,16 @@ impl Recompute {
         let scope = sql::in_intervals("toUnixTimestamp(toStartOfHour(bucket))", &hours);
         self.execute(&sql::recompute_1h(tables, &scope)).await?;
 
-        for (zone, days) in self.days(buckets).await? {
-            let key = format!("toInt32({})", sql::local_date("bucket", &zone));
-            let scope = sql::in_intervals(&key, &days);
-            self.execute(&sql::recompute_1d(tables, &zone, &scope)).await?;
+        let zones = self.days(buckets).await?;
+        let zones: Vec<(&str, String)> = zones
+            .iter()
+            .map(|(zone, days)| {
+                let key = format!("toInt32({})", sql::local_date("bucket", zone));
+                (zone.as_str(), sql::in_intervals(&key, days))
+            })
+            .collect();
+        if !zones.is_empty() {
+            self.execute(&sql::recompute_1d(tables, &zones)).await?;
         }
         Ok(())
     }

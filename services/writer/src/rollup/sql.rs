@@ -36,19 +36,27 @@ pub fn recompute_15m(tables: &Tables, scope: &str) -> String {
 
 /// Recomputes UTC hours from `readings_15m FINAL`; `scope` is on (site_id, bucket).
 pub fn recompute_1h(tables: &Tables, scope: &str) -> String {
-    from_15m(&tables.rollup_1h, &tables.rollup_15m, "toStartOfHour(bucket)", scope)
+    insert(&tables.rollup_1h, &from_15m(&tables.rollup_15m, "toStartOfHour(bucket)", scope))
 }
 
-/// Recomputes local days of sites in one `zone` from `readings_15m FINAL`.
-pub fn recompute_1d(tables: &Tables, zone: &str, scope: &str) -> String {
-    from_15m(&tables.rollup_1d, &tables.rollup_15m, &local_date("bucket", zone), scope)
+/// Recomputes local days of sites from `readings_15m FINAL`; each of `zones` brings its scope, on
+/// (site_id, bucket). However many zones there are, it is one INSERT.
+pub fn recompute_1d(tables: &Tables, zones: &[(&str, String)]) -> String {
+    let of_zone = |(zone, scope): &(&str, String)| {
+        from_15m(&tables.rollup_15m, &local_date("bucket", zone), scope)
+    };
+    let selects: Vec<String> = zones.iter().map(of_zone).collect();
+    insert(&tables.rollup_1d, &selects.join(" UNION ALL "))
 }
 
-fn from_15m(to: &str, from: &str, bucket: &str, scope: &str) -> String {
+fn insert(to: &str, select: &str) -> String {
+    format!("INSERT INTO {to} ({COLUMNS}) {select}")
+}
+
+fn from_15m(from: &str, bucket: &str, scope: &str) -> String {
     // p: 1 bucket, 2 count, 3 sum, 4 min, 5 max, 6 first, 7 last, 8 first_ts, 9 last_ts
     format!(
-        "INSERT INTO {to} ({COLUMNS}) \
-         SELECT site_id, device, metric, b, arraySum(p -> p.2, v), arraySum(p -> p.3, v), \
+        "SELECT site_id, device, metric, b, arraySum(p -> p.2, v), arraySum(p -> p.3, v), \
                 arrayMin(p -> p.4, v), arrayMax(p -> p.5, v), v[1].6, v[-1].7, v[1].8, v[-1].9, \
                 newest \
          FROM (SELECT site_id, device, metric, {bucket} AS b, \
@@ -130,6 +138,17 @@ mod tests {
     fn names_that_stand_in_a_statement_cannot_leave_their_quotes() {
         assert!(SiteId::parse("a'b").is_err());
         assert_eq!(local_date("bucket", "Etc/GMT+7') --"), "toDate(bucket, 'Etc/GMT+7--')");
+    }
+
+    #[test]
+    fn days_of_many_zones_are_one_insert() {
+        let zones = [("Asia/Tokyo", "a".to_owned()), ("UTC", "b".to_owned())];
+        let got = recompute_1d(&Tables::live(), &zones);
+        assert_eq!(got.matches("INSERT INTO readings_1d").count(), 1, "{got}");
+        assert_eq!(got.matches("UNION ALL SELECT").count(), 1, "{got}");
+        let (tokyo, utc) = got.split_once(" UNION ALL ").unwrap();
+        assert!(tokyo.contains("toDate(bucket, 'Asia/Tokyo')") && tokyo.contains("WHERE a"));
+        assert!(utc.contains("toDate(bucket, 'UTC')") && utc.contains("WHERE b"));
     }
 
     #[test]
