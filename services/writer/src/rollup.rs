@@ -10,7 +10,7 @@ mod work;
 
 use crate::rows::{Change, SiteBucket};
 
-pub use work::DirtySet;
+pub use work::{DirtySet, RoundSize};
 
 /// A bucket whose rollups are behind, and the newest change that they lack.
 #[derive(Debug, Clone, PartialEq, Eq)]

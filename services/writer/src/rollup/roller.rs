@@ -1,6 +1,6 @@
 //! The task that keeps rollups up with their readings.
 
-use super::{DirtyMark, DirtySet, sql};
+use super::{DirtyMark, DirtySet, RoundSize, sql};
 use crate::{
     config::{GROUP, WriterConfig},
     insert::{Inserter, Refused, marks_block},
@@ -40,7 +40,7 @@ pub struct Roller {
     recompute: Recompute,
     log: Arc<dyn Log>,
     interval: Duration,
-    round_max: usize,
+    round: RoundSize,
     dirty_max: usize,
     dirty: DirtySet,
     /// Partitions whose dirty buckets in ClickHouse have not all been read yet.
@@ -53,7 +53,7 @@ impl Roller {
             recompute,
             log,
             interval: config.rollup_interval,
-            round_max: config.rollup_round_max,
+            round: RoundSize::new(config.rollup_round_max),
             dirty_max: config.dirty_max,
             dirty: DirtySet::default(),
             unread: BTreeSet::new(),
@@ -96,18 +96,22 @@ impl Roller {
                         Ok(()) => {
                             metrics.rollup.observe(started.elapsed().as_secs_f64());
                             backoff.reset();
-                            self.interval
+                            // A backlog is worked off without a pause; coalescing is for what
+                            // trickles.
+                            let full = self.dirty.len() >= self.round.buckets();
+                            self.round.went_well();
+                            if full { Duration::ZERO } else { self.interval }
                         }
                         Err(Trouble::Passing(error)) => {
                             metrics.rollup_errors.inc();
-                            tracing::warn!(%error, "rollups wait for ClickHouse");
+                            let error = format!("{error:#}");
+                            tracing::warn!(error, "rollups wait for ClickHouse");
+                            self.round.failed();
                             backoff.next_delay().max(self.interval)
                         }
                         Err(Trouble::Lasting(error)) => return Err(error),
                     };
-                    // A backlog is worked off without a pause; coalescing is for what trickles.
-                    let full = self.dirty.len() >= self.round_max;
-                    next_round = if full { Instant::now() } else { started + delay };
+                    next_round = started + delay;
                 }
             }
         }
@@ -130,7 +134,7 @@ impl Roller {
         if self.dirty.is_empty() && !self.unread.is_empty() {
             self.read_back().await?;
         }
-        let round = self.dirty.take_round(self.round_max);
+        let round = self.dirty.take_round(self.round.buckets());
         if let Err(trouble) = self.recompute.round(&round).await {
             self.dirty.mark(round);
             return Err(trouble);

@@ -47,6 +47,34 @@ impl DirtySet {
     }
 }
 
+/// How many buckets the next round takes.
+///
+/// A statement that ClickHouse cannot carry out in its time or memory would fail for ever if it were
+/// only tried again; so a round that fails is halved, and one that goes well is doubled again.
+#[derive(Debug)]
+pub struct RoundSize {
+    buckets: usize,
+    max: usize,
+}
+
+impl RoundSize {
+    pub fn new(max: usize) -> Self {
+        Self { buckets: max.max(1), max: max.max(1) }
+    }
+
+    pub fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    pub fn failed(&mut self) {
+        self.buckets = (self.buckets / 2).max(1);
+    }
+
+    pub fn went_well(&mut self) {
+        self.buckets = self.buckets.saturating_mul(2).min(self.max);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +112,20 @@ mod tests {
         set.mark([mark("a", 0, 1, 1), mark("b", 0, 2, 1)]);
         set.forget_partition(1);
         assert_eq!(set.take_round(9), [mark("b", 0, 2, 1)]);
+    }
+
+    #[test]
+    fn a_round_that_fails_is_halved_down_to_one_bucket_and_grows_again_to_its_limit() {
+        let mut round = RoundSize::new(5_000);
+        round.failed();
+        assert_eq!(round.buckets(), 2_500);
+        for _ in 0..20 {
+            round.failed();
+        }
+        assert_eq!(round.buckets(), 1);
+        for _ in 0..20 {
+            round.went_well();
+        }
+        assert_eq!(round.buckets(), 5_000);
     }
 }
