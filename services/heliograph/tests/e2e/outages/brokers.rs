@@ -6,6 +6,7 @@ use anyhow::ensure;
 use heliograph_testkit::kafka::Broker;
 use std::time::Instant;
 
+const LOAD: [&str; 4] = ["--concurrency", "4", "--readings-per-upload", "50"];
 /// Uploads that must be accepted between two outages.
 const UPLOADS: u64 = 100;
 
@@ -49,7 +50,7 @@ async fn brokers_lost_one_by_one_and_all_at_once_lose_nothing() -> anyhow::Resul
         .env("HELIOGRAPH_WRITER__RETRY_DELAY_MAX", "300ms")
         .start()?;
     let token = up.add_site("own", "Asia/Tokyo")?;
-    let fleet = Fleet::start(&up, dir.path(), 20, &["--concurrency", "4"])?;
+    let fleet = Fleet::start(&up, dir.path(), 10, &LOAD)?;
     let mut rig = Rig { brokers, up, fleet, token };
     rig.accepts("well")?;
 

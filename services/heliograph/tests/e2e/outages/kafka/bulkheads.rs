@@ -76,7 +76,8 @@ async fn uploads_do_not_notice_saturated_viewers_or_a_clickhouse_that_hangs() ->
         .env("HELIOGRAPH_WRITER__INSERT_TIMEOUT", "5s")
         .env("HELIOGRAPH_WRITER__RETRY_DELAY_MAX", "300ms")
         .start()?;
-    let fleet = Fleet::start(&up, dir.path(), 5, &["--concurrency", "4"])?;
+    let fleet =
+        Fleet::start(&up, dir.path(), 5, &["--concurrency", "2", "--readings-per-upload", "100"])?;
     let more = |from: u64| fleet.accepted() >= from + UPLOADS;
     until("the loggers", || more(0))?;
 

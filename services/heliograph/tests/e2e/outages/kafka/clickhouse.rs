@@ -9,10 +9,11 @@ use heliograph_testkit::{
 };
 use std::{path::Path, time::Duration};
 
-/// Uploads that must be accepted, twice in each outage: of 500 readings each, together more than
-/// the writer may hold of the log.
-const UPLOADS: u64 = 150;
-const OPEN_BYTES_MAX: u64 = 1 << 20;
+/// Uploads that must be accepted, twice in each outage: of 500 readings each, more than the writer
+/// may hold of the log.
+const UPLOADS: u64 = 60;
+const OPEN_BYTES_MAX: u64 = 256 << 10;
+const LOAD: [&str; 4] = ["--concurrency", "1", "--readings-per-upload", "500"];
 /// Resident memory while an outage lasts, against when the writer had filled what it may hold.
 const GROWTH_MAX: f64 = 1.2;
 
@@ -36,7 +37,7 @@ impl Rig {
             .env("HELIOGRAPH_WRITER__CONSUMER__OPEN_BYTES_MAX", OPEN_BYTES_MAX.to_string())
             .env("HELIOGRAPH_LOG__KAFKA__FETCH_AHEAD_MAX_KIB", "1024")
             .start()?;
-        let fleet = Fleet::start(&up, dir, 20, &["--concurrency", "4"])?;
+        let fleet = Fleet::start(&up, dir, 10, &LOAD)?;
         Ok(Self { up, scripted, proxy, fleet })
     }
 
