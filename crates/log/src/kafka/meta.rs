@@ -6,31 +6,38 @@ use crate::port::{LogError, OffsetRange, TopicPartition};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// A topic that was just made is known to one broker before it is to all, and any may be asked; one
-/// that has just died leaves questions behind that end in an error. What is said for this long is so.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// A topic that was just made is known to one broker before it is to all, and any may be asked: that
+/// there is none is believed when brokers have said so for this long.
+const PROPAGATION_MAX: Duration = Duration::from_secs(2);
 /// Between two questions meanwhile.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The answer of `ask`, which is asked again for a while when another broker may answer otherwise.
-pub(super) fn settled<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
-    let deadline = Instant::now() + SETTLED_AFTER;
+/// The answer of `ask`, which is asked again where another broker, or this one in a moment, may answer
+/// otherwise: after a broker has died its questions end in errors, and a new leader does not know yet
+/// how far it may tell. That takes no longer than a question without an answer does, `timeout`.
+pub(super) fn settled<T>(
+    timeout: Duration,
+    mut ask: impl FnMut() -> Result<T, LogError>,
+) -> Result<T, LogError> {
+    let started = Instant::now();
     loop {
-        match ask() {
-            Err(LogError::UnknownTopic(_) | LogError::Unavailable(_))
-                if Instant::now() < deadline =>
-            {
-                thread::park_timeout(ASK_INTERVAL);
-            }
-            answer => return answer,
+        let answer = ask();
+        let patience = match &answer {
+            Err(LogError::UnknownTopic(_)) => PROPAGATION_MAX,
+            Err(LogError::Unavailable(_)) => timeout,
+            _ => return answer,
+        };
+        if started.elapsed() >= patience {
+            return answer;
         }
+        thread::park_timeout(ASK_INTERVAL);
     }
 }
 
@@ -75,9 +82,17 @@ pub(super) fn offsets(
 ) -> Result<OffsetRange, LogError> {
     let name = config.broker_name(&tp.topic);
     let partition = partition_number(tp)?;
-    let (first, end) = client
-        .fetch_watermarks(&name, partition, config.request_timeout())
-        .map_err(|e| log_error(&e, &tp.to_string()))?;
+    let deadline = Instant::now() + 2 * config.request_timeout();
+    let (first, end) = loop {
+        match client.fetch_watermarks(&name, partition, config.request_timeout()) {
+            // It was asked of a broker that died, whose place librdkafka has just cleared, however
+            // long that took: the next one asked is another.
+            Err(KafkaError::MetadataFetch(Code::DestroyBroker)) if Instant::now() < deadline => {
+                thread::park_timeout(ASK_INTERVAL);
+            }
+            answer => break answer.map_err(|e| log_error(&e, &tp.to_string()))?,
+        }
+    };
     let offset = |n: i64| {
         u64::try_from(n).map_err(|_| LogError::Corrupt(format!("{tp}: got the offset {n}")))
     };
@@ -132,7 +147,7 @@ mod tests {
         ];
         for (name, error, want) in rows {
             let mut asked = 0;
-            let answer = settled(|| {
+            let answer = settled(Duration::from_secs(10), || {
                 asked += 1;
                 if asked < 3 { Err(error()) } else { Ok(asked) }
             });

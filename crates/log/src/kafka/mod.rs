@@ -125,16 +125,17 @@ impl KafkaLog {
 impl LogRead for KafkaLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         let topic = topic.to_owned();
-        let ask = move |config: &_, client: &_| {
-            meta::settled(|| meta::partitions(config, client, &topic))
+        let ask = move |config: &KafkaConfig, client: &BaseConsumer<Quiet>| {
+            meta::settled(config.request_timeout(), || meta::partitions(config, client, &topic))
         };
         self.ask(ask).await
     }
 
     async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
         let tp = tp.clone();
-        let ask =
-            move |config: &_, client: &_| meta::settled(|| meta::offsets(config, client, &tp));
+        let ask = move |config: &KafkaConfig, client: &BaseConsumer<Quiet>| {
+            meta::settled(config.request_timeout(), || meta::offsets(config, client, &tp))
+        };
         self.ask(ask).await
     }
 
