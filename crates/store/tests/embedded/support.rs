@@ -175,7 +175,7 @@ impl Drop for Served {
 pub fn spawn_child(path: &Path, mut config: serde_json::Value) -> Child {
     config["path"] = path.to_string_lossy().into_owned().into();
     Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "support::child_process", "--ignored", "--nocapture"])
+        .args(["--exact", "support::a_process_serves_until_its_input_ends", "--nocapture"])
         .env(CHILD_CONFIG, config.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -184,13 +184,23 @@ pub fn spawn_child(path: &Path, mut config: serde_json::Value) -> Child {
         .expect("the child starts")
 }
 
-/// Not a test: what [`Served`] runs.
+/// As a child, what [`Served`] runs; by itself, the test of that.
 #[test]
-#[ignore = "runs in child processes only"]
+fn a_process_serves_until_its_input_ends() {
+    match std::env::var(CHILD_CONFIG) {
+        Ok(config) => serve(&config),
+        Err(_) => {
+            let served = Served::start(&scratch_dir("served"), serde_json::json!({}));
+            let runtime = tokio::runtime::Runtime::new().expect("runtime");
+            assert_eq!(runtime.block_on(count(&served.client(), "SELECT toUInt64(7)")), 7);
+            assert!(served.stop());
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "the parent reads the address")]
-fn child_process() {
-    let Ok(config) = std::env::var(CHILD_CONFIG) else { return };
-    let config: EmbeddedConfig = serde_json::from_str(&config).expect("a config");
+fn serve(config: &str) {
+    let config: EmbeddedConfig = serde_json::from_str(config).expect("a config");
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(async {
         let store = EmbeddedStore::start(config).await.unwrap_or_else(|error| panic!("{error}"));
