@@ -7,8 +7,10 @@ set -euo pipefail
 cd "$root"
 scripts/setup.sh test
 features=heliograph/unguarded,heliograph-writer/unguarded
+# The same packages and features each time, or everything is compiled anew.
+tests=(cargo test --workspace --locked --features "$features" --test e2e)
 cargo build --workspace --locked --features "$features"
-cargo test -p heliograph --locked --features unguarded --test e2e --no-run
+"${tests[@]}" --no-run
 report=target/torture/report.json
 table=target/torture/guards.jsonl
 mkdir -p target/torture
@@ -20,8 +22,7 @@ status=0
 guard() {
     local log=target/torture/unguarded-$1.txt found=passed why=
     rm -f "$report"
-    UNGUARDED=$1 cargo test -p heliograph --locked --features unguarded --test e2e "$2" \
-        >"$log" 2>&1 || found=failed
+    UNGUARDED=$1 "${tests[@]}" "$2" >"$log" 2>&1 || found=failed
     if [ -f "$report" ]; then
         why=$(python3 -c '
 import json, sys

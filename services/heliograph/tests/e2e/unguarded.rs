@@ -39,7 +39,7 @@ pub fn tables(up: &Installation) -> anyhow::Result<()> {
     let Some((_, with, without)) = found else { return Ok(()) };
     let create = sql(up, "SHOW CREATE TABLE heliograph.readings FORMAT TSVRaw")?;
     ensure!(create.contains(with), "no {with} in {create}");
-    sql(up, "DROP TABLE heliograph.readings SYNC")?;
+    sql(up, "DROP TABLE heliograph.readings")?;
     sql(up, &create.replace(with, without))?;
     Ok(())
 }
