@@ -161,18 +161,20 @@ impl LogError {
     }
 }
 
+/// What an error has of the log among its causes.
+fn of_log<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'e LogError> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref())
+}
+
 /// Whether a failure is the log's, and may pass by itself.
 pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.filter_map(|cause| cause.downcast_ref::<LogError>()).any(LogError::is_transient)
+    of_log(error).any(LogError::is_transient)
 }
 
 /// Whether an error has its cause in a group that no longer has this member.
 pub fn is_thrown_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .filter_map(|cause| cause.downcast_ref::<LogError>())
-        .any(|cause| matches!(cause, LogError::NotOwner(_)))
+    of_log(error).any(|cause| matches!(cause, LogError::NotOwner(_)))
 }
 
 /// Reading without a group: what projections, replays and audits need.

@@ -18,23 +18,28 @@ use heliograph_writer::{App, Metrics, WriterConfig};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-/// A log that can be away.
+/// A log that is away once it has given so many answers.
 #[derive(Clone)]
 struct Passing {
     inner: Arc<MemoryLog>,
-    is_away: Arc<AtomicBool>,
+    answers: Arc<AtomicU64>,
 }
 
 impl Passing {
+    fn over(inner: Arc<MemoryLog>, answers: u64) -> Self {
+        Self { inner, answers: Arc::new(answers.into()) }
+    }
+
     fn there(&self) -> Result<&MemoryLog, LogError> {
-        match self.is_away.load(Relaxed) {
-            true => Err(LogError::Unavailable("the test says so".into())),
-            false => Ok(&self.inner),
+        let less = |left: u64| left.checked_sub(1);
+        match self.answers.fetch_update(Relaxed, Relaxed, less) {
+            Ok(_) => Ok(&self.inner),
+            Err(_) => Err(LogError::Unavailable("the test says so".into())),
         }
     }
 }
@@ -147,7 +152,7 @@ fn upload() -> NewRecord {
 async fn the_loops_turn_while_clickhouse_hangs_and_while_the_log_is_away() {
     let inner = MemoryLog::new();
     inner.ensure_topics(&topics::declared().unwrap()).await.unwrap();
-    let log = Passing { inner: inner.clone(), is_away: Arc::default() };
+    let log = Passing::over(inner.clone(), u64::MAX);
     // Takes connections and answers nothing.
     let clickhouse = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", clickhouse.local_addr().unwrap());
@@ -158,7 +163,7 @@ async fn the_loops_turn_while_clickhouse_hangs_and_while_the_log_is_away() {
     let app = App::build(config, &store, as_log, health, Metrics::default()).await.unwrap();
     let running = tokio::spawn(app.run(shutdown.clone()));
     for is_away in [false, true, false] {
-        log.is_away.store(is_away, Relaxed);
+        log.answers.store(if is_away { 0 } else { u64::MAX }, Relaxed);
         // More than the block that is inserted and the one behind it: the channel is full.
         for _ in 0..4 {
             inner.append(upload()).await.unwrap();
@@ -176,69 +181,6 @@ async fn the_loops_turn_while_clickhouse_hangs_and_while_the_log_is_away() {
     assert_eq!(liveness.wedged(), [], "who has left promised nothing");
 }
 
-/// Answers so many questions, and is away from then on.
-struct AwayAfter {
-    inner: Passing,
-    answers: std::sync::atomic::AtomicU32,
-}
-
-impl AwayAfter {
-    fn there(&self) -> &Passing {
-        let less = |n: u32| n.checked_sub(1);
-        let is_away = self.answers.fetch_update(Relaxed, Relaxed, less).is_err();
-        self.inner.is_away.store(is_away, Relaxed);
-        &self.inner
-    }
-}
-
-#[async_trait]
-impl LogRead for AwayAfter {
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.there().partitions(topic).await
-    }
-
-    async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
-        self.there().offsets(tp).await
-    }
-
-    async fn read(
-        &self,
-        tp: &TopicPartition,
-        from: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.there().read(tp, from, max_bytes).await
-    }
-
-    async fn wait_past(
-        &self,
-        tp: &TopicPartition,
-        offset: u64,
-        timeout: Duration,
-    ) -> Result<(), LogError> {
-        self.inner.inner.wait_past(tp, offset, timeout).await
-    }
-}
-
-#[async_trait]
-impl Log for AwayAfter {
-    async fn ensure_topics(&self, specs: &[topics::TopicSpec]) -> Result<(), LogError> {
-        self.there().ensure_topics(specs).await
-    }
-
-    async fn append(&self, record: NewRecord) -> Result<Appended, LogError> {
-        self.there().append(record).await
-    }
-
-    async fn subscribe(&self, spec: GroupSpec) -> Result<Box<dyn GroupConsumer>, LogError> {
-        self.there().subscribe(spec).await
-    }
-
-    async fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<u64>, LogError> {
-        self.there().committed(group, tp).await
-    }
-}
-
 /// Whoever starts it tries again as long as that may help: so it must be told before it runs.
 #[tokio::test]
 async fn a_log_that_goes_away_during_the_start_is_told_as_what_may_pass() {
@@ -250,8 +192,7 @@ async fn a_log_that_goes_away_during_the_start_is_told_as_what_may_pass() {
             .append(NewRecord { to: TopicPartition::new(topic::REGISTRY, 0), ..upload() })
             .await
             .unwrap();
-        let inner = Passing { inner, is_away: Arc::default() };
-        let log = Arc::new(AwayAfter { inner, answers: answers.into() });
+        let log = Arc::new(Passing::over(inner, answers));
         let store = StoreConfig::default();
         let app = App::build(
             WriterConfig::default(),

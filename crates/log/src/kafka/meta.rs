@@ -6,7 +6,7 @@ use crate::port::{LogError, OffsetRange, TopicPartition};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::KafkaError,
 };
 use std::{
     thread,
@@ -82,17 +82,9 @@ pub(super) fn offsets(
 ) -> Result<OffsetRange, LogError> {
     let name = config.broker_name(&tp.topic);
     let partition = partition_number(tp)?;
-    let deadline = Instant::now() + 2 * config.request_timeout();
-    let (first, end) = loop {
-        match client.fetch_watermarks(&name, partition, config.request_timeout()) {
-            // It was asked of a broker that died, whose place librdkafka has just cleared, however
-            // long that took: the next one asked is another.
-            Err(KafkaError::MetadataFetch(Code::DestroyBroker)) if Instant::now() < deadline => {
-                thread::park_timeout(ASK_INTERVAL);
-            }
-            answer => break answer.map_err(|e| log_error(&e, &tp.to_string()))?,
-        }
-    };
+    let (first, end) = client
+        .fetch_watermarks(&name, partition, config.request_timeout())
+        .map_err(|e| log_error(&e, &tp.to_string()))?;
     let offset = |n: i64| {
         u64::try_from(n).map_err(|_| LogError::Corrupt(format!("{tp}: got the offset {n}")))
     };

@@ -60,14 +60,20 @@ pub async fn a_partition_is_handed_over_only_after_release(log: Arc<dyn Log>) {
     assert_eq!(members[1].values(), ["2"], "it goes on from the commit");
 }
 
-pub async fn what_is_not_ours_keeps_nothing_else_from_its_release(log: Arc<dyn Log>) {
-    let topic = topic(&*log, 2).await;
+/// A member that owned both partitions and is asked for one, and the one that waits for it.
+async fn handing_over(log: &dyn Log) -> (Arc<str>, Vec<Member>) {
+    let topic = topic(log, 2).await;
     let group = unique("g");
-    let mut members = vec![Member::join(&*log, &topic, &group).await];
+    let mut members = vec![Member::join(log, &topic, &group).await];
     members[0].yields_at_once = false;
     drive(&mut members, |m| owned(m) == 2).await;
-    members.push(Member::join(&*log, &topic, &group).await);
+    members.push(Member::join(log, &topic, &group).await);
     drive(&mut members, |m| !m[0].revoked.is_empty()).await;
+    (topic, members)
+}
+
+pub async fn what_is_not_ours_keeps_nothing_else_from_its_release(log: Arc<dyn Log>) {
+    let (topic, mut members) = handing_over(&*log).await;
     let moving = members[0].revoked.first().unwrap().clone();
     let absent = TopicPartition::new(topic.clone(), 9);
     let refused = members[0].consumer.release(&[absent, moving.clone()]).unwrap_err();
@@ -254,13 +260,7 @@ pub async fn closing_hands_over(log: Arc<dyn Log>) {
 }
 
 pub async fn dropping_hands_over(log: Arc<dyn Log>) {
-    let topic = topic(&*log, 2).await;
-    let group = unique("g");
-    let mut members = vec![Member::join(&*log, &topic, &group).await];
-    members[0].yields_at_once = false;
-    drive(&mut members, |m| owned(m) == 2).await;
-    members.push(Member::join(&*log, &topic, &group).await);
-    drive(&mut members, |m| !m[0].revoked.is_empty()).await;
+    let (_, mut members) = handing_over(&*log).await;
     drop(members.remove(0));
     drive(&mut members, |m| owned(m) == 2).await;
 }

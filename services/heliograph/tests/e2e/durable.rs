@@ -134,7 +134,7 @@ async fn no_answer_before_its_sync_and_no_commit_before_the_inserts() -> anyhow:
         setup = setup.env(name, value);
     }
     let up = setup.start()?;
-    unguarded::tables(&up)?;
+    unguarded::tables(&up).await?;
     let token = up.add_site(SITE, "Asia/Tokyo")?;
     let partition = partition_for(SITE.as_bytes(), PARTITIONS);
     let store = clickhouse::Client::default()

@@ -1,7 +1,7 @@
 //! As many idle connections as the gateway takes: its memory stays bounded, they are cut, and an
 //! upload gets through.
 
-use crate::support::{OnLog, Setup, data_dir, wait_for};
+use crate::support::{OnLog, Setup, data_dir, memory_bytes, wait_for};
 use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -18,14 +18,6 @@ const GROWTH_BYTES_MAX: u64 = (IDLE as u64) * 20 * 1024;
 const OTHER_FILES: usize = 500;
 /// Far more than it takes.
 const HELD_MAX: Duration = Duration::from_secs(60);
-
-/// A line of a process's status, such as `VmRSS:    1234 kB`.
-fn memory_bytes(pid: u32, key: &str) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'));
-    let kib = line.and_then(|l| l.trim().strip_suffix(" kB")).context("a size in kB")?;
-    Ok(kib.parse::<u64>()? << 10)
-}
 
 fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

@@ -6,6 +6,7 @@ mod dead_letters;
 mod docs;
 mod doctor;
 mod durable;
+mod fleet;
 mod idle;
 mod influx;
 mod loggers;

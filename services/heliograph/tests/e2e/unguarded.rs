@@ -5,8 +5,7 @@
 //! without, or one of the tables', which is taken away here. Without it everything is as delivered.
 
 use crate::support::Installation;
-use anyhow::{Context, ensure};
-use std::io::{Read, Write};
+use anyhow::ensure;
 
 /// Guards of the tables, and what `CREATE TABLE readings` says instead of what.
 const OF_TABLES: [(&str, &str, &str); 2] = [
@@ -33,28 +32,18 @@ pub fn env() -> Option<(&'static str, &'static str)> {
 }
 
 /// Takes a guard away from the tables, while they are empty.
-pub fn tables(up: &Installation) -> anyhow::Result<()> {
+pub async fn tables(up: &Installation) -> anyhow::Result<()> {
     let guard = guard();
     let found = OF_TABLES.iter().find(|(name, ..)| guard.as_deref() == Some(name));
     let Some((_, with, without)) = found else { return Ok(()) };
-    let create = sql(up, "SHOW CREATE TABLE heliograph.readings FORMAT TSVRaw")?;
+    let store = clickhouse::Client::default()
+        .with_url(&up.clickhouse)
+        .with_compression(clickhouse::Compression::None);
+    let create = "SELECT create_table_query FROM system.tables \
+                  WHERE database = 'heliograph' AND name = 'readings'";
+    let create: String = store.query(create).fetch_one().await?;
     ensure!(create.contains(with), "no {with} in {create}");
-    sql(up, "DROP TABLE heliograph.readings")?;
-    sql(up, &create.replace(with, without))?;
+    store.query("DROP TABLE heliograph.readings").execute().await?;
+    store.query_raw(&create.replace(with, without)).execute().await?;
     Ok(())
-}
-
-fn sql(up: &Installation, statement: &str) -> anyhow::Result<String> {
-    let address = up.clickhouse.trim_start_matches("http://");
-    let mut stream = std::net::TcpStream::connect(address)?;
-    write!(
-        stream,
-        "POST / HTTP/1.0\r\nhost: h\r\ncontent-length: {}\r\n\r\n{statement}",
-        statement.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer")?;
-    ensure!(head.contains(" 200 "), "{statement}: {answer}");
-    Ok(body.trim().to_owned())
 }

@@ -1,12 +1,14 @@
 //! Kafka away in each way that it can be, on three brokers of the test's own.
 
-use super::{PATIENCE, audited, fleet::Fleet, knock, told_to_keep, until};
+use super::{PATIENCE, audited, knock, told_to_keep, until};
+use crate::fleet::Fleet;
 use crate::support::{Installation, OnLog, Setup, data_dir};
 use anyhow::ensure;
 use heliograph_testkit::kafka::Broker;
 use std::time::Instant;
 
-const LOAD: [&str; 4] = ["--concurrency", "4", "--readings-per-upload", "50"];
+const LOAD: [&str; 6] =
+    ["--concurrency", "4", "--readings-per-upload", "50", "--request-timeout", "20s"];
 /// Uploads that must be accepted between two outages.
 const UPLOADS: u64 = 100;
 

@@ -1,6 +1,7 @@
 //! A full disk under the embedded pair: a small file system of the test's own.
 
-use super::{PATIENCE, audited, fleet::Fleet, knock, told_to_keep, until};
+use super::{PATIENCE, audited, knock, told_to_keep, until};
+use crate::fleet::Fleet;
 use crate::support::{Installation, OnLog, Setup, data_dir, ports_in_a_row};
 use anyhow::{Context, ensure};
 use std::{
@@ -82,7 +83,12 @@ async fn a_full_disk_refuses_uploads_and_goes_on_by_itself_when_there_is_room() 
     let ports = ports_in_a_row(Setup::ports())?;
     let mut up = Setup::new(OnLog::Local, &disk.0.join("data")).port_base(ports).start()?;
     let token = up.add_site("own", "Asia/Tokyo")?;
-    let fleet = Fleet::start(&up, dir.path(), 10, &["--speed", "5000", "--concurrency", "4"])?;
+    let fleet = Fleet::start(
+        &up,
+        dir.path(),
+        10,
+        &["--speed", "5000", "--concurrency", "4", "--request-timeout", "20s"],
+    )?;
     let more = |from: u64| fleet.accepted() >= from + UPLOADS;
     until("the loggers", || more(0))?;
 

@@ -5,12 +5,13 @@
 
 mod brokers;
 mod disk;
-mod fleet;
 mod kafka;
 
-use crate::support::{Installation, wait_for};
+use crate::{
+    fleet::Fleet,
+    support::{Installation, wait_for},
+};
 use anyhow::{Context, ensure};
-use fleet::Fleet;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -47,13 +48,6 @@ async fn told_to_keep(up: &Installation, token: &str, site: &str) -> anyhow::Res
     let after = answer.headers().get("retry-after").context("503 without Retry-After")?;
     ensure!(after.to_str()?.parse::<u64>()? > 0, "{after:?}");
     Ok(true)
-}
-
-fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("VmRSS")?;
-    Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
 /// Waits for `what`, saying what never came.

@@ -2,10 +2,11 @@
 //! come, leave, and stand still for longer than their session.
 
 use super::{
-    Counts, Fleet, INTERVALS, Moments, has_open_insert, is_between_insert_and_commit, kills,
-    publish,
+    Counts, INTERVALS, Moments, audit, has_open_insert, is_between_insert_and_commit, kills,
+    loggers, misses_an_answer, publish,
 };
 use crate::{
+    fleet::Fleet,
     support::{Installation, OnLog, Setup, data_dir},
     unguarded,
 };
@@ -57,7 +58,7 @@ impl Rig {
             Fault::KillGateway => {
                 let unanswered = self.fleet.unanswered();
                 self.kill("gateway")?;
-                self.counts.met("append", self.fleet.misses_an_answer(unanswered));
+                self.counts.met("append", misses_an_answer(&self.fleet, unanswered));
                 self.up.spawn("gateway")
             }
             Fault::KillWriter => {
@@ -124,8 +125,8 @@ impl Rig {
     }
 }
 
-#[test]
-fn kill_9_of_any_process_loses_nothing_and_doubles_nothing() -> anyhow::Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_any_process_loses_nothing_and_doubles_nothing() -> anyhow::Result<()> {
     let dir = data_dir();
     let brokers = Broker::start_cluster(BROKERS)?;
     let mut setup = Setup::new(OnLog::Kafka, dir.path())
@@ -136,10 +137,10 @@ fn kill_9_of_any_process_loses_nothing_and_doubles_nothing() -> anyhow::Result<(
         setup = setup.env(name, value);
     }
     let mut up = setup.start()?;
-    unguarded::tables(&up)?;
+    unguarded::tables(&up).await?;
     up.spawn("writer-2")?;
     up.wait_ready()?;
-    let fleet = Fleet::start(&up)?;
+    let fleet = loggers(&up)?;
     let (moments, counts) = (Moments::of_seed()?, Counts::default());
     let mut rig = Rig { brokers, up, fleet, moments, counts };
     while rig.counts.kills < kills()? {
@@ -149,7 +150,7 @@ fn kill_9_of_any_process_loses_nothing_and_doubles_nothing() -> anyhow::Result<(
     }
     let Rig { mut up, fleet, mut counts, brokers: _brokers, .. } = rig;
     up.wait_ready()?;
-    fleet.audit(&up, &mut counts)?;
+    audit(fleet, &up, &mut counts)?;
     publish("kafka", &counts)?;
     up.stop()?;
     counts.check()

@@ -1,8 +1,8 @@
 //! The one process of the embedded log and store.
 
 use super::{
-    Counts, Fleet, INTERVALS, Moments, has_open_insert, is_between_insert_and_commit, kills,
-    publish,
+    Counts, INTERVALS, Moments, audit, has_open_insert, is_between_insert_and_commit, kills,
+    loggers, misses_an_answer, publish,
 };
 use crate::{
     support::{OnLog, Setup, data_dir, ports_in_a_row},
@@ -10,8 +10,8 @@ use crate::{
 };
 use std::time::Duration;
 
-#[test]
-fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow::Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow::Result<()> {
     let dir = data_dir();
     // Always the same ports: loggers come back to the address that they know.
     let mut setup = Setup::new(OnLog::Local, dir.path()).port_base(ports_in_a_row(4)?);
@@ -19,8 +19,8 @@ fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow
         setup = setup.env(name, value);
     }
     let mut up = setup.clone().start()?;
-    unguarded::tables(&up)?;
-    let fleet = Fleet::start(&up)?;
+    unguarded::tables(&up).await?;
+    let fleet = loggers(&up)?;
     let (mut moments, mut counts) = (Moments::of_seed()?, Counts::default());
     while counts.kills < kills()? {
         moments.pass(Duration::from_millis(1_500));
@@ -29,10 +29,10 @@ fn kill_9_in_the_middle_of_uploads_loses_nothing_and_doubles_nothing() -> anyhow
         counts.killed("up");
         counts.met("insert", has_open_insert(dir.path()));
         counts.met("insert_to_commit", is_between_insert_and_commit(dir.path())?);
-        counts.met("append", fleet.misses_an_answer(unanswered));
+        counts.met("append", misses_an_answer(&fleet, unanswered));
         up = setup.clone().start()?;
     }
-    fleet.audit(&up, &mut counts)?;
+    audit(fleet, &up, &mut counts)?;
     publish("local", &counts)?;
     up.stop()?;
     counts.check()

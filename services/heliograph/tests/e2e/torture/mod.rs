@@ -11,7 +11,10 @@
 mod kafka;
 mod local;
 
-use crate::support::{Installation, heliograph, repository, terminate, wait_for};
+use crate::{
+    fleet::Fleet,
+    support::{Installation, heliograph, repository, wait_for},
+};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::Value;
@@ -20,8 +23,7 @@ use std::{
     fs,
     io::Write,
     ops::AddAssign,
-    path::{Path, PathBuf},
-    process::{Child, Stdio},
+    path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -160,68 +162,46 @@ impl Moments {
     }
 }
 
-/// The loggers, in a process of their own; killed when dropped.
-struct Fleet {
-    child: Child,
-    summary: PathBuf,
+/// As mischievous as loggers get.
+const LOAD: [&str; 14] = [
+    "--late",
+    "0.1",
+    "--resend",
+    "0.1",
+    "--correct",
+    "0.1",
+    "--bad",
+    "0.02",
+    "--readings-per-upload",
+    "200",
+    "--concurrency",
+    "16",
+    "--request-timeout",
+    "5s",
+];
+
+fn loggers(up: &Installation) -> anyhow::Result<Fleet> {
+    Fleet::start(up, &up.data_dir, 20, &LOAD)
 }
 
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Whether a logger finds soon that an upload got no answer.
+fn misses_an_answer(fleet: &Fleet, unanswered_before: u64) -> bool {
+    wait_for(Duration::from_secs(2), || fleet.unanswered() > unanswered_before)
 }
 
-impl Fleet {
-    /// Registers the sites and begins.
-    fn start(up: &Installation) -> anyhow::Result<Self> {
-        let dir = &up.data_dir;
-        let tokens = dir.join("tokens.json").display().to_string();
-        let samples = up.command(&["site", "samples", "--sites", "20", "--tokens", &tokens])?;
-        ensure!(samples.status.success(), "{}", String::from_utf8_lossy(&samples.stderr));
-        let summary = dir.join("summary.json");
-        let child = heliograph(dir)
-            .args(["simulate", "--sites", "20", "--days", "400", "--json"])
-            .args(["--late", "0.1", "--resend", "0.1", "--correct", "0.1", "--bad", "0.02"])
-            .args(["--readings-per-upload", "200", "--concurrency", "16"])
-            .args(["--request-timeout", "5s", "--summary"])
-            .arg(&summary)
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.join("fleet.log"))?)
-            .spawn()?;
-        Ok(Self { child, summary })
+/// The loggers finish, and the ledgers are compared.
+fn audit(fleet: Fleet, up: &Installation, counts: &mut Counts) -> anyhow::Result<()> {
+    let audit = up.audit(&[&fleet.finish()?])?;
+    for (field, at) in [
+        ("acked", &mut counts.acked),
+        ("stored", &mut counts.stored),
+        ("missing", &mut counts.missing),
+        ("duplicate", &mut counts.duplicate),
+        ("rollup_mismatch", &mut counts.rollup_mismatch),
+    ] {
+        *at = audit[field].as_u64().with_context(|| format!("{field} in {audit}"))?;
     }
-
-    fn unanswered(&self) -> u64 {
-        let read = || -> Option<u64> {
-            let text = fs::read(&self.summary).ok()?;
-            serde_json::from_slice::<Value>(&text).ok()?["uploads_unanswered"].as_u64()
-        };
-        read().unwrap_or(0)
-    }
-
-    /// Whether a logger finds soon that an upload got no answer.
-    fn misses_an_answer(&self, unanswered_before: u64) -> bool {
-        wait_for(Duration::from_secs(2), || self.unanswered() > unanswered_before)
-    }
-
-    /// SIGTERM: it finishes its open requests and writes its last summary; then the ledgers are
-    /// compared.
-    fn audit(mut self, up: &Installation, counts: &mut Counts) -> anyhow::Result<()> {
-        terminate(&mut self.child)?;
-        let audit = up.audit(&[&self.summary])?;
-        for (field, at) in [
-            ("acked", &mut counts.acked),
-            ("stored", &mut counts.stored),
-            ("missing", &mut counts.missing),
-            ("duplicate", &mut counts.duplicate),
-            ("rollup_mismatch", &mut counts.rollup_mismatch),
-        ] {
-            *at = audit[field].as_u64().with_context(|| format!("{field} in {audit}"))?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Whether ClickHouse's directory holds a part that is being inserted, or was.

@@ -1,6 +1,7 @@
 //! Viewers who ask for more than there is, and a ClickHouse that hangs: uploads notice neither.
 
-use crate::outages::{PATIENCE, audited, fleet::Fleet, until};
+use crate::fleet::Fleet;
+use crate::outages::{PATIENCE, audited, until};
 use crate::support::{Authorized, OnLog, Setup, data_dir, ports_in_a_row};
 use anyhow::{Context, ensure};
 use heliograph_contract::v1::{
@@ -76,8 +77,12 @@ async fn uploads_do_not_notice_saturated_viewers_or_a_clickhouse_that_hangs() ->
         .env("HELIOGRAPH_WRITER__INSERT_TIMEOUT", "5s")
         .env("HELIOGRAPH_WRITER__RETRY_DELAY_MAX", "300ms")
         .start()?;
-    let fleet =
-        Fleet::start(&up, dir.path(), 5, &["--concurrency", "2", "--readings-per-upload", "100"])?;
+    let fleet = Fleet::start(
+        &up,
+        dir.path(),
+        5,
+        &["--concurrency", "2", "--readings-per-upload", "100", "--request-timeout", "20s"],
+    )?;
     let more = |from: u64| fleet.accepted() >= from + UPLOADS;
     until("the loggers", || more(0))?;
 

@@ -1,7 +1,8 @@
 //! ClickHouse away in each way that it can be, behind a proxy that the test holds.
 
-use crate::outages::{audited, fleet::Fleet, resident_bytes, until};
-use crate::support::{Installation, OnLog, Setup, data_dir, ports_in_a_row};
+use crate::fleet::Fleet;
+use crate::outages::{audited, until};
+use crate::support::{Installation, OnLog, Setup, data_dir, memory_bytes, ports_in_a_row};
 use anyhow::ensure;
 use heliograph_testkit::{
     proxy::{Mood, Proxy},
@@ -13,7 +14,8 @@ use std::{path::Path, time::Duration};
 /// may hold of the log.
 const UPLOADS: u64 = 60;
 const OPEN_BYTES_MAX: u64 = 256 << 10;
-const LOAD: [&str; 4] = ["--concurrency", "1", "--readings-per-upload", "500"];
+const LOAD: [&str; 6] =
+    ["--concurrency", "1", "--readings-per-upload", "500", "--request-timeout", "20s"];
 /// Resident memory while an outage lasts, against when the writer had filled what it may hold.
 const GROWTH_MAX: f64 = 1.2;
 
@@ -42,7 +44,7 @@ impl Rig {
     }
 
     fn writer_bytes(&self) -> anyhow::Result<u64> {
-        resident_bytes(self.up.process("writer")?.pid())
+        memory_bytes(self.up.process("writer")?.pid(), "VmRSS")
     }
 
     /// Statements that the writer could not get through.

@@ -1,4 +1,4 @@
-//! The loggers of an outage, in a process of their own.
+//! Loggers of a test, in a process of their own.
 
 use crate::support::{Installation, terminate, text};
 use anyhow::{Context, ensure};
@@ -34,7 +34,7 @@ impl Fleet {
         let child = up
             .heliograph()
             .args(["simulate", "--sites", &sites, "--days", "400", "--json"])
-            .args(["--request-timeout", "20s", "--tokens", &tokens, "--summary"])
+            .args(["--tokens", &tokens, "--summary"])
             .arg(&summary)
             .args(more)
             .stdout(Stdio::null())
@@ -52,6 +52,11 @@ impl Fleet {
     /// Uploads that got a 2xx.
     pub fn accepted(&self) -> u64 {
         self.seen()["uploads_accepted"].as_u64().unwrap_or(0)
+    }
+
+    /// Uploads that were sent whole and got no answer.
+    pub fn unanswered(&self) -> u64 {
+        self.seen()["uploads_unanswered"].as_u64().unwrap_or(0)
     }
 
     /// Answers of this status.
