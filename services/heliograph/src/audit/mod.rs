@@ -50,7 +50,7 @@ pub struct AuditArgs {
     /// What senders got a 2xx for: a summary of `heliograph simulate`; may be repeated
     #[arg(long, value_name = "SUMMARY.json", num_args = 1..)]
     pub against: Vec<PathBuf>,
-    /// Wait at most this long for the writer to catch up
+    /// Wait for the writer to catch up, until it comes no nearer for this long
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub settle: Duration,
     /// Do not wait for the writer

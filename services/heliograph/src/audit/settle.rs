@@ -21,7 +21,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const TAIL_RECORDS_MAX: u64 = 5_000;
 
 /// What the writer still has to do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// The less, the nearer: records come first, since storing them is what makes buckets dirty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Behind {
     /// Records that it has not committed.
     pub records: u64,
@@ -64,7 +66,7 @@ fn buckets_behind(horizon: &Horizon, dirty: &[store::Dirty]) -> u64 {
     dirty.iter().filter(before_end).map(|d| d.buckets).sum()
 }
 
-/// Waits until nothing is left to do, at most `patience`; says what is left.
+/// Waits until nothing is left to do, or less of it was never seen for `patience`; says what is left.
 ///
 /// # Errors
 /// When log or store cannot be read.
@@ -74,7 +76,8 @@ pub async fn wait(
     horizon: &Horizon,
     patience: Duration,
 ) -> anyhow::Result<Behind> {
-    let deadline = Instant::now() + patience;
+    let mut least: Option<Behind> = None;
+    let mut deadline = Instant::now() + patience;
     loop {
         let offsets =
             log.offsets(topic::UPLOADS, WRITER_GROUP).await.context("writer's offsets")?;
@@ -83,6 +86,10 @@ pub async fn wait(
             records: records_behind(log, &tails(horizon, &offsets)).await?,
             buckets: buckets_behind(horizon, &dirty),
         };
+        if least.as_ref().is_none_or(|least| behind < *least) {
+            least = Some(behind.clone());
+            deadline = Instant::now() + patience;
+        }
         if behind == Behind::default() || Instant::now() >= deadline {
             return Ok(behind);
         }
