@@ -19,8 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 const SITE: &str = "s1";
 /// 2026-01-01T00:00:00Z
 const START_MS: i64 = 1_767_225_600_000;
-/// List of dirty buckets, count, points.
-const STATEMENTS: usize = 3;
+/// What is asked for, and in how many statements: list of dirty buckets, points; where the step is
+/// left open, a count in between.
+const ASKED: [(v1::Step, usize); 3] =
+    [(v1::Step::Step15Min, 2), (v1::Step::Hour, 2), (v1::Step::Unspecified, 3)];
 
 /// A statement that waits to go on.
 type Arrival = oneshot::Sender<()>;
@@ -94,7 +96,12 @@ impl Scene {
     }
 
     /// How many readings the answer counts when `turn` happens before statement `gap`.
-    async fn counted(&mut self, step: v1::Step, gap: usize, turn: Turn) -> f64 {
+    async fn counted(
+        &mut self,
+        (step, statements): (v1::Step, usize),
+        gap: usize,
+        turn: Turn,
+    ) -> f64 {
         let mut client = self.stage.query(OPERATOR).await;
         let asked = v1::QueryReadingsRequest {
             site_id: SITE.into(),
@@ -124,7 +131,7 @@ impl Scene {
                 }
             }
         };
-        assert_eq!(arrived, STATEMENTS, "a gap more or less than the test knows");
+        assert_eq!(arrived, statements, "a gap more or less than the test knows");
         answer.series.first().map_or(0.0, |series| series.values[0])
     }
 }
@@ -140,14 +147,15 @@ enum Turn {
 #[tokio::test]
 async fn no_answer_is_behind_what_was_visible_when_it_was_asked_for() {
     let mut scene = Scene::start("interleave").await;
-    for step in [v1::Step::Step15Min, v1::Step::Hour] {
+    for asked in ASKED {
+        let (step, statements) = asked;
         for turn in [Turn::Rolls, Turn::Writes, Turn::WritesAndRolls] {
-            for gap in 1..=STATEMENTS {
+            for gap in 1..=statements {
                 // Something rolled up and something that is not, then something new.
                 scene.roll().await;
                 scene.write().await;
                 let visible = scene.rows.len() as f64;
-                let got = scene.counted(step, gap, turn).await;
+                let got = scene.counted(asked, gap, turn).await;
                 let name = format!("{step:?}: the writer {turn:?} before statement {gap}");
                 assert!(got >= visible, "{name}: got {got}, visible {visible}");
                 assert!(got <= scene.rows.len() as f64, "{name}: got {got}, more than there is");
@@ -155,7 +163,7 @@ async fn no_answer_is_behind_what_was_visible_when_it_was_asked_for() {
                 // The same from a clean bucket.
                 scene.roll().await;
                 let visible = scene.rows.len() as f64;
-                let got = scene.counted(step, gap, turn).await;
+                let got = scene.counted(asked, gap, turn).await;
                 assert!(got >= visible, "{name}, all clean: got {got}, visible {visible}");
             }
         }
