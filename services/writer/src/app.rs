@@ -5,7 +5,10 @@ use crate::{
     insert::{self, Inserter},
     metrics::Metrics,
     pipeline::Assembler,
-    rollup::roller::{Recompute, Roller},
+    rollup::{
+        CleanMarks,
+        roller::{Recompute, Roller},
+    },
     tables::Tables,
 };
 use anyhow::{Context, anyhow};
@@ -83,7 +86,8 @@ impl App {
         let (ownership, ownership_receiver) = mpsc::unbounded_channel();
         let recompute =
             Recompute { inserter: inserter.clone(), log: log.clone(), registry: registry.clone() };
-        let roller = Roller::new(recompute, log.clone(), &config);
+        let clean = CleanMarks::default();
+        let roller = Roller::new(recompute, log.clone(), clean.clone(), &config);
         let done = side.done.clone();
         let assembler =
             Assembler { config, log: log.clone(), blocks, ownership, metrics: metrics.clone() };
@@ -91,7 +95,7 @@ impl App {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(liveness.watch("writer pipeline", SILENCE_MAX, assembler.run(side)));
         tokio::spawn(metrics.consumer.watch(log.clone(), behind.clone()));
-        let insert = insert::run(inserter, log, blocks_receiver, done, marks);
+        let insert = insert::run(inserter, log, blocks_receiver, done, marks, clean);
         tasks.spawn(liveness.watch("writer insert", SILENCE_MAX, insert));
         let roll = roller.run(marks_receiver, ownership_receiver);
         tasks.spawn(liveness.watch("writer rollup", SILENCE_MAX, roll));

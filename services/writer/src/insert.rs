@@ -1,5 +1,5 @@
 //! Blocks into ClickHouse: first the buckets they make dirty, then their rows, then the
-//! acknowledgement.
+//! acknowledgement. Marks of buckets that were rolled up go along with the first.
 //!
 //! Invariant: a record is done only when its rows, and the mark that its rollups are behind, are
 //! as durable as the log; or when it is a durable dead letter. While ClickHouse is away one block
@@ -8,7 +8,7 @@
 use crate::{
     config::WriterConfig,
     metrics::{Metrics, REASON_BAD_BLOCK},
-    rollup::DirtyMark,
+    rollup::{CleanMarks, DirtyMark},
     rows::{Origin, Rows, column},
     tables::{DIRTY_BUCKETS, Tables},
     trace::BlockTrace,
@@ -105,12 +105,13 @@ pub async fn run(
     mut blocks: mpsc::Receiver<Rows>,
     done: mpsc::UnboundedSender<Done>,
     dirty: mpsc::Sender<Vec<DirtyMark>>,
+    clean: CleanMarks,
 ) -> anyhow::Result<()> {
     while let Some(rows) = blocks.recv().await {
         // Halves of a refused block wait here; the first is the next to be tried.
         let mut open = vec![rows];
         while let Some(rows) = open.pop() {
-            match store(&inserter, &rows).await {
+            match store(&inserter, &rows, &clean).await {
                 Ok(marks) => {
                     if dirty.send(marks).await.is_err() {
                         bail!("the rollups have stopped");
@@ -148,15 +149,23 @@ pub async fn run(
     Ok(())
 }
 
-async fn store(inserter: &Inserter, rows: &Rows) -> Result<Vec<DirtyMark>, Refused> {
+async fn store(
+    inserter: &Inserter,
+    rows: &Rows,
+    clean: &CleanMarks,
+) -> Result<Vec<DirtyMark>, Refused> {
     let malformed =
         |source| Refused::BadBlock(StoreError { what: "encode a block".into(), source });
     let Some(block) = rows.to_block().map_err(malformed)? else { return Ok(Vec::new()) };
     let trace = BlockTrace::begin(rows.records());
     let (inserter, began) = (inserter.traced(trace.context), Instant::now());
     let marks: Vec<DirtyMark> = rows.changed_buckets().into_iter().map(DirtyMark::from).collect();
-    let dirty = marks_block(&marks, true).map_err(malformed)?;
-    inserter.insert(DIRTY_BUCKETS, &dirty).await?;
+    let taken_along = clean.take_with(&marks);
+    let block_of_marks = marks_block(&marks, &taken_along).map_err(malformed)?;
+    if let Err(refused) = inserter.insert(DIRTY_BUCKETS, &block_of_marks).await {
+        clean.add(taken_along);
+        return Err(refused);
+    }
     inserter.insert(&inserter.tables.readings, &block).await?;
     trace.tell_stored(&inserter.tables.readings, rows.len(), began.elapsed());
     Ok(marks)
@@ -167,16 +176,20 @@ async fn store(inserter: &Inserter, rows: &Rows) -> Result<Vec<DirtyMark>, Refus
 ///
 /// # Errors
 /// When there are no marks.
-pub fn marks_block(marks: &[DirtyMark], dirty: bool) -> Result<Block, clickhouse::error::Error> {
+pub fn marks_block(
+    dirty: &[DirtyMark],
+    clean: &[DirtyMark],
+) -> Result<Block, clickhouse::error::Error> {
     let mut block = BlockBuilder::new();
+    let marks = || dirty.iter().map(|mark| (mark, true)).chain(clean.iter().map(|m| (m, false)));
     // Decoding refuses times outside of what `DateTime` holds.
     let secs = |mark: &DirtyMark| Seconds((mark.bucket.start.as_ms() / 1_000) as u32);
-    let version = |mark: &DirtyMark| mark.change.offset * 2 + u64::from(!dirty);
-    column(&mut block, "site_id", marks.iter().map(|m| m.bucket.site.as_str()))?;
-    column(&mut block, "bucket", marks.iter().map(secs))?;
-    column(&mut block, "log_partition", marks.iter().map(|m| m.change.partition))?;
-    column(&mut block, "version", marks.iter().map(version))?;
-    column(&mut block, "dirty", marks.iter().map(|_| u8::from(dirty)))?;
+    let version = |(mark, dirty): (&DirtyMark, bool)| mark.change.offset * 2 + u64::from(!dirty);
+    column(&mut block, "site_id", marks().map(|(m, _)| m.bucket.site.as_str()))?;
+    column(&mut block, "bucket", marks().map(|(m, _)| secs(m)))?;
+    column(&mut block, "log_partition", marks().map(|(m, _)| m.change.partition))?;
+    column(&mut block, "version", marks().map(version))?;
+    column(&mut block, "dirty", marks().map(|(_, dirty)| u8::from(dirty)))?;
     block.build().map_err(|e| clickhouse::error::Error::Other(Box::new(e)))
 }
 

@@ -112,7 +112,8 @@ impl Assembler {
     }
 }
 
-async fn until(at: Option<Instant>) {
+/// Sleeps until `at`, or for ever.
+pub(crate) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

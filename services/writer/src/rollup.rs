@@ -4,13 +4,21 @@
 //! that comes meanwhile leaves it dirty. After a crash, or when a partition changes hands, what is
 //! still dirty is read back from ClickHouse. What this is not: it never adds to a rollup.
 
+mod clean;
 pub mod roller;
 pub mod sql;
 mod work;
 
 use crate::rows::{Change, SiteBucket};
+use heliograph_domain::Timestamp;
 
+pub use clean::CleanMarks;
 pub use work::{DirtySet, RoundSize};
+
+/// About the month of a time, as a number: what is of one lies in few partitions of a table.
+fn month(at: Timestamp) -> i64 {
+    at.as_ms() / (31 * 86_400_000)
+}
 
 /// A bucket whose rollups are behind, and the newest change that they lack.
 #[derive(Debug, Clone, PartialEq, Eq)]

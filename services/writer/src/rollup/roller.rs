@@ -1,9 +1,10 @@
 //! The task that keeps rollups up with their readings.
 
-use super::{DirtyMark, DirtySet, RoundSize, sql};
+use super::{CleanMarks, DirtyMark, DirtySet, RoundSize, month, sql};
 use crate::{
     config::{GROUP, WriterConfig},
     insert::{Inserter, Refused, marks_block},
+    pipeline::until,
     rows::{Change, SiteBucket},
     tables::DIRTY_BUCKETS,
 };
@@ -25,6 +26,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 /// Statements carry lists of buckets, which are longer than ClickHouse's default allows.
 const MAX_QUERY_SIZE_BYTES: &str = "16777216";
+/// Marks that buckets are clean wait so many intervals of blocks for a block to go with.
+const CLEAN_PATIENCE: u32 = 2;
 /// Days of sites that the registry does not know are cut by UTC.
 const ZONE_UNKNOWN: &str = "UTC";
 
@@ -43,12 +46,19 @@ pub struct Roller {
     round: RoundSize,
     dirty_max: usize,
     dirty: DirtySet,
+    clean: CleanMarks,
+    clean_patience: Duration,
     /// Partitions whose dirty buckets in ClickHouse have not all been read yet.
     unread: BTreeSet<u32>,
 }
 
 impl Roller {
-    pub fn new(recompute: Recompute, log: Arc<dyn Log>, config: &WriterConfig) -> Self {
+    pub fn new(
+        recompute: Recompute,
+        log: Arc<dyn Log>,
+        clean: CleanMarks,
+        config: &WriterConfig,
+    ) -> Self {
         Self {
             recompute,
             log,
@@ -56,11 +66,13 @@ impl Roller {
             round: RoundSize::new(config.rollup_round_max),
             dirty_max: config.dirty_max,
             dirty: DirtySet::default(),
+            clean,
+            clean_patience: config.block_interval * CLEAN_PATIENCE,
             unread: BTreeSet::new(),
         }
     }
 
-    /// Runs until both channels are closed and nothing is dirty any more.
+    /// Runs until both channels are closed and all is clean, and known to be.
     ///
     /// # Errors
     /// When ClickHouse refuses in a way that waiting cannot mend.
@@ -75,9 +87,10 @@ impl Roller {
         let mut open = true;
         let metrics = self.recompute.inserter.metrics.clone();
         metrics.dirty_max.set(i64::try_from(self.dirty_max).unwrap_or(i64::MAX));
-        while open || !self.dirty.is_empty() {
+        while open || !self.dirty.is_empty() || !self.clean.is_empty() {
             metrics.dirty.set(i64::try_from(self.dirty.len()).unwrap_or(i64::MAX));
             let has_work = !self.dirty.is_empty() || !self.unread.is_empty();
+            let clean_due = self.clean_due(open);
             tokio::select! {
                 // What an earlier assignment marked is forgotten before a later one marks.
                 biased;
@@ -90,6 +103,7 @@ impl Roller {
                     Some(got) => self.dirty.mark(got),
                     None => open = false,
                 },
+                () = until(clean_due) => self.tell_clean().await.map_err(Trouble::into_error)?,
                 () = tokio::time::sleep_until(next_round), if has_work => {
                     let started = Instant::now();
                     let delay = match self.round().await {
@@ -118,6 +132,20 @@ impl Roller {
         Ok(())
     }
 
+    /// When marks have waited for long enough; at once where no block will come for them.
+    fn clean_due(&self, open: bool) -> Option<Instant> {
+        let full = self.clean.len() >= self.dirty_max;
+        self.clean.due(if open && !full { self.clean_patience } else { Duration::ZERO })
+    }
+
+    /// Inserts the marks that no block took along.
+    async fn tell_clean(&self) -> Result<(), Trouble> {
+        for marks in by_month(self.clean.take(), |m| m.bucket.start) {
+            self.recompute.inserter.insert(DIRTY_BUCKETS, &marks_block(&[], &marks)?).await?;
+        }
+        Ok(())
+    }
+
     fn on_ownership(&mut self, change: Ownership) {
         match change {
             Ownership::Assigned(partitions) => self.unread.extend(partitions),
@@ -139,6 +167,7 @@ impl Roller {
             self.dirty.mark(round);
             return Err(trouble);
         }
+        self.clean.add(round);
         Ok(())
     }
 
@@ -146,6 +175,8 @@ impl Roller {
     /// comes again from the log, and only then are its rows surely stored: marked clean before, a
     /// bucket would stay behind its readings.
     async fn read_back(&mut self) -> Result<(), Trouble> {
+        // Or what we rolled up just now would be read again.
+        self.tell_clean().await?;
         let mut below = Vec::new();
         for partition in &self.unread {
             let tp = TopicPartition::new(topic::UPLOADS, *partition);
@@ -201,23 +232,17 @@ impl Recompute {
     /// When ClickHouse does not carry it out.
     pub async fn all(&self, buckets: &[SiteBucket], round_max: usize) -> anyhow::Result<()> {
         for round in buckets.chunks(round_max) {
-            for month in by_month(round.iter(), |b| b.start) {
-                self.buckets(&month).await.map_err(|trouble| match trouble {
-                    Trouble::Passing(error) | Trouble::Lasting(error) => error,
-                })?;
+            for month in by_month(round, |b| b.start) {
+                self.buckets(&month).await.map_err(Trouble::into_error)?;
             }
         }
         Ok(())
     }
 
-    /// Recomputes a round of dirty buckets and marks them clean.
+    /// Recomputes a round of dirty buckets.
     async fn round(&self, round: &[DirtyMark]) -> Result<(), Trouble> {
-        for marks in by_month(round.iter(), |m| m.bucket.start) {
-            let buckets: Vec<&SiteBucket> = marks.iter().map(|m| &m.bucket).collect();
+        for buckets in by_month(round.iter().map(|m| &m.bucket), |b| b.start) {
             self.buckets(&buckets).await?;
-            let owned: Vec<DirtyMark> = marks.into_iter().cloned().collect();
-            let clean = marks_block(&owned, false)?;
-            self.inserter.insert(DIRTY_BUCKETS, &clean).await?;
         }
         Ok(())
     }
@@ -303,13 +328,10 @@ impl Recompute {
 }
 
 /// Groups what is of about the same month: one INSERT then fills few partitions.
-fn by_month<'a, T>(
-    all: impl Iterator<Item = &'a T>,
-    start: impl Fn(&T) -> Timestamp,
-) -> Vec<Vec<&'a T>> {
-    let mut months: BTreeMap<i64, Vec<&T>> = BTreeMap::new();
+fn by_month<T>(all: impl IntoIterator<Item = T>, start: impl Fn(&T) -> Timestamp) -> Vec<Vec<T>> {
+    let mut months: BTreeMap<i64, Vec<T>> = BTreeMap::new();
     for one in all {
-        months.entry(start(one).as_ms() / (31 * 86_400_000)).or_default().push(one);
+        months.entry(month(start(&one))).or_default().push(one);
     }
     months.into_values().collect()
 }
@@ -322,6 +344,13 @@ type DaysByZone = BTreeMap<String, BTreeSet<(SiteId, i64, Timestamp, Timestamp)>
 enum Trouble {
     Passing(anyhow::Error),
     Lasting(anyhow::Error),
+}
+
+impl Trouble {
+    fn into_error(self) -> anyhow::Error {
+        let (Self::Passing(error) | Self::Lasting(error)) = self;
+        error
+    }
 }
 
 impl From<clickhouse::error::Error> for Trouble {
