@@ -47,7 +47,7 @@ impl Default for ConsumerConfig {
     fn default() -> Self {
         Self {
             open_records_max: 50_000,
-            open_bytes_max: 64 << 20,
+            open_bytes_max: 16 << 20,
             commit_interval_ms: 200,
             drain_timeout_ms: 10_000,
         }
