@@ -14,7 +14,7 @@ use heliograph_domain::{
     upload::{TS_END, TS_MIN, Upload},
 };
 use prost::Message;
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
 pub const TYPE_UPLOAD_ACCEPTED: &str = "heliograph.v1.UploadAccepted";
 pub const TYPE_DOOR_TICK: &str = "heliograph.v1.DoorTick";
@@ -73,15 +73,18 @@ pub fn trace_of(headers: &[Header]) -> Option<TraceContext> {
     TraceContext::parse(header(headers, TRACEPARENT)?.as_bytes())
 }
 
-fn cloud_event(kind: &'static str, id: &str, source: &str, time: Timestamp) -> Vec<Header> {
-    let h = |name: &'static str, value: String| (Cow::Borrowed(name), Bytes::from(value));
+fn cloud_event(kind: &'static str, id: String, source: String, time: Timestamp) -> Vec<Header> {
+    let fixed = |name: &'static str, value: &'static str| {
+        (Cow::Borrowed(name), Bytes::from_static(value.as_bytes()))
+    };
+    let own = |name: &'static str, value: String| (Cow::Borrowed(name), Bytes::from(value));
     vec![
-        h("ce_specversion", "1.0".into()),
-        h("ce_id", id.to_owned()),
-        h(HEADER_TYPE, kind.to_owned()),
-        h("ce_source", source.to_owned()),
-        h("ce_time", time.to_string()),
-        h("content-type", CONTENT_TYPE.to_owned()),
+        fixed("ce_specversion", "1.0"),
+        own("ce_id", id),
+        fixed(HEADER_TYPE, kind),
+        own("ce_source", source),
+        own("ce_time", time.to_string()),
+        fixed("content-type", CONTENT_TYPE),
     ]
 }
 
@@ -95,7 +98,7 @@ pub fn encode_upload(upload: &Upload, gateway: &str) -> Encoded {
     let source = format!("/heliograph/gateway/{gateway}");
     Encoded {
         key: Some(Bytes::copy_from_slice(upload.site.as_str().as_bytes())),
-        headers: cloud_event(TYPE_UPLOAD_ACCEPTED, &id, &source, upload.received_at),
+        headers: cloud_event(TYPE_UPLOAD_ACCEPTED, id, source, upload.received_at),
         value: upload_to_wire(upload).encode_to_vec().into(),
     }
 }
@@ -120,7 +123,7 @@ pub fn encode_dead_letter(letter: &v1::DeadLetter) -> Encoded {
     let id = event_id(&[TYPE_DEAD_LETTER.as_bytes(), origin.as_bytes(), &value]);
     let at = Timestamp::from_ms(letter.at_ms);
     Encoded {
-        headers: cloud_event(TYPE_DEAD_LETTER, &id, "/heliograph/dead-letters", at),
+        headers: cloud_event(TYPE_DEAD_LETTER, id, "/heliograph/dead-letters".to_owned(), at),
         key: Some(origin.into()),
         value,
     }
@@ -163,13 +166,18 @@ fn upload_to_wire(upload: &Upload) -> v1::UploadAccepted {
 }
 
 fn upload_from_wire(wire: v1::UploadAccepted) -> Result<Upload, Violation> {
+    let mut names = Names::default();
     Ok(Upload {
         site: SiteId::parse_from_log(&wire.site_id)?,
         tenant: TenantId::parse(&wire.tenant_id)?,
         upload_id: UploadId::parse(&wire.upload_id)?,
         received_at: Timestamp::from_ms(wire.received_at_ms),
         sent_at: wire.sent_at_ms.map(Timestamp::from_ms),
-        readings: wire.readings.iter().map(reading_from_wire).collect::<Result<_, _>>()?,
+        readings: wire
+            .readings
+            .iter()
+            .map(|reading| reading_from_wire(reading, &mut names))
+            .collect::<Result<_, _>>()?,
         replayed: wire.replayed,
     })
 }
@@ -177,15 +185,41 @@ fn upload_from_wire(wire: v1::UploadAccepted) -> Result<Upload, Violation> {
 /// A reading as it goes over the wire.
 pub fn reading_to_wire(r: &Reading) -> v1::Reading {
     v1::Reading {
-        device: r.device.to_string(),
-        metric: r.metric.to_string(),
+        device: r.device.as_str().to_owned(),
+        metric: r.metric.as_str().to_owned(),
         ts_ms: r.ts.as_ms(),
         value: r.value,
         quality: quality_to_wire(r.quality).into(),
     }
 }
 
-fn reading_from_wire(r: &v1::Reading) -> Result<Reading, Violation> {
+/// Names that came before in the same upload: it says few, and says them with every reading.
+#[derive(Default)]
+struct Names {
+    devices: Vec<DeviceId>,
+    metrics: Vec<MetricName>,
+}
+
+/// So many names of a kind are looked through.
+const NAMES_MAX: usize = 32;
+
+/// The name that came before, or one that is checked now.
+fn known<T: Borrow<str> + Clone>(
+    before: &mut Vec<T>,
+    text: &str,
+    parse: fn(&str) -> Result<T, Violation>,
+) -> Result<T, Violation> {
+    if let Some(name) = before.iter().find(|name| (*name).borrow() == text) {
+        return Ok(name.clone());
+    }
+    let name = parse(text)?;
+    if before.len() < NAMES_MAX {
+        before.push(name.clone());
+    }
+    Ok(name)
+}
+
+fn reading_from_wire(r: &v1::Reading, names: &mut Names) -> Result<Reading, Violation> {
     if !r.value.is_finite() {
         return Err(Violation::new("readings.value", r.value, "a finite number"));
     }
@@ -195,8 +229,8 @@ fn reading_from_wire(r: &v1::Reading) -> Result<Reading, Violation> {
         return Err(Violation::new("readings.ts_ms", r.ts_ms, want));
     }
     Ok(Reading {
-        device: DeviceId::parse(&r.device)?,
-        metric: MetricName::parse(&r.metric)?,
+        device: known(&mut names.devices, &r.device, DeviceId::parse)?,
+        metric: known(&mut names.metrics, &r.metric, MetricName::parse)?,
         ts,
         value: r.value,
         quality: match r.quality() {
@@ -244,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_upload_comes_back_as_it_was(
-            readings in proptest::collection::vec((0u8..9, 1i64 << 40..1 << 41, -1e12f64..1e12), 0..20)
+            readings in proptest::collection::vec((0u8..60, 1i64 << 40..1 << 41, -1e12f64..1e12), 0..20)
         ) {
             let upload = upload(readings);
             let encoded = encode_upload(&upload, "g1");

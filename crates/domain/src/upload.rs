@@ -102,14 +102,15 @@ pub const WANT_ONE_VALUE: &str = "one value for each device, metric and ts; the 
 pub fn last_of_each(indexed: Vec<(usize, Reading)>) -> (Vec<Reading>, Vec<Rejected>) {
     let mut last: HashMap<_, usize> = HashMap::with_capacity(indexed.len());
     for (at, (_, reading)) in indexed.iter().enumerate() {
-        last.insert((reading.device.clone(), reading.metric.clone(), reading.ts), at);
+        last.insert((&reading.device, &reading.metric, reading.ts), at);
     }
     if last.len() == indexed.len() {
+        drop(last);
         return (indexed.into_iter().map(|(_, r)| r).collect(), Vec::new());
     }
     let (mut kept, mut rejected) = (Vec::with_capacity(last.len()), Vec::new());
     for (at, (index, reading)) in indexed.iter().enumerate() {
-        let key = (reading.device.clone(), reading.metric.clone(), reading.ts);
+        let key = (&reading.device, &reading.metric, reading.ts);
         let winner = &indexed[last.get(&key).copied().unwrap_or(at)].1;
         if std::ptr::eq(winner, reading) {
             kept.push(reading.clone());

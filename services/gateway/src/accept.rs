@@ -85,16 +85,18 @@ impl Taken {
 /// # Errors
 /// [`Problem::WrongToken`], or [`Problem::ApiToken`] for one that looks like it.
 pub fn authenticate(registry: &Registry, itself: &Itself, token: &str) -> Result<Sender, Problem> {
+    if let Some(site) = registry.uploader(token) {
+        let (site, tenant) = (site.id.clone(), site.tenant.clone());
+        return Ok(Sender { site, tenant, is_itself: false });
+    }
     if token_hash(token) == itself.token_hash {
         let (site, tenant) = (itself.site.clone(), itself.tenant.clone());
         return Ok(Sender { site, tenant, is_itself: true });
     }
-    let site =
-        registry.uploader(token).ok_or_else(|| match token.starts_with(API_TOKEN_PREFIX) {
-            true => Problem::ApiToken,
-            false => Problem::WrongToken,
-        })?;
-    Ok(Sender { site: site.id.clone(), tenant: site.tenant.clone(), is_itself: false })
+    Err(match token.starts_with(API_TOKEN_PREFIX) {
+        true => Problem::ApiToken,
+        false => Problem::WrongToken,
+    })
 }
 
 /// Turns what a known sender sent into records and the answer that they earn.

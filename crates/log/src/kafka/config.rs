@@ -51,7 +51,7 @@ impl Default for KafkaConfig {
             topic_prefix: String::new(),
             replicas: 3,
             min_insync_replicas: 2,
-            linger_ms: 5,
+            linger_ms: 20,
             compression: "lz4".to_owned(),
             delivery_timeout_ms: 5_000,
             queue_max_records: 50_000,
