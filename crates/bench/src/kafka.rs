@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use heliograph_contract::event::{Encoded, HEADER_TYPE, TYPE_UPLOAD_ACCEPTED};
 use heliograph_domain::Timestamp;
+use heliograph_log::kafka::KafkaConfig;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -53,12 +54,12 @@ impl Topic {
 
     /// One that appends as the services do.
     pub fn producer_config(&self) -> ClientConfig {
-        let mut config = self.client();
+        let (delivered, mut config) = (KafkaConfig::default(), self.client());
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("compression.codec", "lz4")
-            .set("linger.ms", "5")
+            .set("compression.codec", delivered.compression)
+            .set("linger.ms", delivered.linger_ms.to_string())
             .set("batch.size", "524288");
         config
     }

@@ -77,6 +77,7 @@ enum Case {
     GatewayUploads,
     GatewayAddedP99,
     Overload,
+    Bulkheads,
     WriterRows,
     WriterCpu,
     Inserts,
@@ -91,10 +92,11 @@ enum Case {
 }
 
 impl Case {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::GatewayUploads,
         Self::GatewayAddedP99,
         Self::Overload,
+        Self::Bulkheads,
         Self::WriterRows,
         Self::WriterCpu,
         Self::Inserts,
@@ -108,6 +110,7 @@ impl Case {
             Self::GatewayUploads => cases::gateway::uploads().await,
             Self::GatewayAddedP99 => cases::gateway::added_p99().await,
             Self::Overload => cases::overload::overload().await,
+            Self::Bulkheads => cases::bulkheads::bulkheads().await,
             Self::WriterRows => cases::writer::rows().await,
             Self::WriterCpu => cases::writer::cpu().await,
             Self::Inserts => cases::inserts::inserts().await,

@@ -15,8 +15,9 @@ use heliograph_domain::Timestamp;
 use heliograph_log::topics;
 use heliograph_store::{StoreConfig, connect};
 use heliograph_testkit::{
-    installation::{Installation, OnLog, Setup, text, wait_for},
+    installation::{Installation, OnLog, Setup, ports_in_a_row, text, wait_for},
     kafka::Broker,
+    proxy::Proxy,
 };
 use std::{
     collections::BTreeMap,
@@ -44,12 +45,29 @@ pub struct Rig {
 impl Rig {
     /// Starts broker, store and services; `env` is configuration as environment variables.
     pub fn start(env: &[(&str, String)]) -> anyhow::Result<Self> {
+        Self::launch(env, |setup| Ok((setup, ()))).map(|(rig, ())| rig)
+    }
+
+    /// The services find the store behind a proxy; this program sees it without.
+    pub fn start_behind_proxy(env: &[(&str, String)]) -> anyhow::Result<(Self, Proxy)> {
+        Self::launch(env, |setup| {
+            let setup = setup.port_base(ports_in_a_row(Setup::ports())?);
+            let proxy = Proxy::start(setup.store_addr())?;
+            Ok((setup.env("HELIOGRAPH_STORE__URL", proxy.url()), proxy))
+        })
+    }
+
+    fn launch<T>(
+        env: &[(&str, String)],
+        more: impl FnOnce(Setup) -> anyhow::Result<(Setup, T)>,
+    ) -> anyhow::Result<(Self, T)> {
         let dir = tempfile::Builder::new().prefix("heliograph-bench-").tempdir()?;
         let broker = Broker::start()?;
         let mut setup = Setup::new(OnLog::Kafka, dir.path()).kafka(broker.bootstrap_servers(), 1);
         for (name, value) in env {
             setup = setup.env(name, value);
         }
+        let (setup, more) = more(setup)?;
         let it = setup.start()?;
         let prefix = fs::read_to_string(dir.path().join("topic-prefix"))?;
         let uploads = Topic {
@@ -59,7 +77,8 @@ impl Rig {
         };
         let config = StoreConfig { url: it.clickhouse.clone(), ..StoreConfig::default() };
         let store = connect(&config);
-        Ok(Self { it, broker, store, uploads, http: reqwest::Client::new(), _dir: dir })
+        let rig = Self { it, broker, store, uploads, http: reqwest::Client::new(), _dir: dir };
+        Ok((rig, more))
     }
 
     pub fn dir(&self) -> &Path {
@@ -198,6 +217,9 @@ pub const WRITERS: &str = heliograph_config::writer::GROUP;
 
 pub const TABLES: [&str; 5] =
     ["readings", "readings_15m", "readings_1h", "readings_1d", "dirty_buckets"];
+
+/// How many buckets are behind their readings.
+pub const DIRTY: &str = "SELECT count() FROM dirty_buckets FINAL WHERE dirty = 1";
 
 /// Asks again and again, every 10 ms, until it holds.
 pub async fn until(

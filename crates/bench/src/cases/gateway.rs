@@ -36,16 +36,16 @@ use std::{
 
 const PAIRS: usize = 5;
 /// Each site stays far below its own limit of uploads a second.
-const SITES: u64 = 500;
+pub const SITES: u64 = 500;
 /// Distinct uploads; they come round again.
 const BODIES: u64 = 2_000;
-const CONNECTIONS: usize = 256;
-const RUN: Duration = Duration::from_secs(4);
+pub const CONNECTIONS: usize = 256;
+pub const RUN: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(2);
 const SHARE_OF_BARE: f64 = 0.6;
 const ADDED_MS_MAX: f64 = 5.0;
 
-/// A gateway and its broker; everything else is stopped.
+/// A gateway and its broker; everything else is stopped, where a case does not say otherwise.
 pub struct Door {
     pub rig: Rig,
     pub requests: Arc<[Bytes]>,
@@ -53,9 +53,14 @@ pub struct Door {
 
 impl Door {
     pub fn open(env: &[(&str, String)], sites: u64) -> anyhow::Result<Self> {
-        let rig = Rig::start(env)?;
+        let mut door = Self::before(Rig::start(env)?, sites)?;
+        door.rig = door.rig.without(&["writer", "query", "store"])?;
+        Ok(door)
+    }
+
+    /// Everything else goes on.
+    pub fn before(rig: Rig, sites: u64) -> anyhow::Result<Self> {
         let tokens = rig.register(sites, &["Asia/Tokyo"])?;
-        let rig = rig.without(&["writer", "query", "store"])?;
         let requests = rig.requests_from(Fleet::new(sites), &tokens, 0, BODIES.max(sites))?;
         Ok(Self { rig, requests })
     }

@@ -1,5 +1,6 @@
 //! The cases, each in its own words about what is compared with what and why that is honest.
 
+pub mod bulkheads;
 pub mod freshness;
 pub mod gateway;
 pub mod inserts;

@@ -10,7 +10,7 @@ use crate::{
     kafka::Appending,
     procs::Watch,
     report::{Measured, Outcome, Want},
-    rig::{Rig, WRITERS, until},
+    rig::{DIRTY, Rig, WRITERS, until},
     uploads::{Fleet, READINGS},
 };
 use std::time::{Duration, Instant};
@@ -82,8 +82,7 @@ async fn capacity(rig: &mut Rig, fleet: Fleet) -> anyhow::Result<f64> {
     rig.it.spawn("writer")?;
     until("the backlog is stored and rolled up", PATIENCE, async || {
         let stored = rig.count("SELECT count() FROM readings").await?;
-        Ok(stored >= BACKLOG * READINGS
-            && rig.count("SELECT count() FROM dirty_buckets FINAL WHERE dirty = 1").await? == 0)
+        Ok(stored >= BACKLOG * READINGS && rig.count(DIRTY).await? == 0)
     })
     .await?;
     let took = began.elapsed();

@@ -2,8 +2,8 @@
 //!
 //! While uploads come by the clock, the writer is killed (`kill -9`) at some moment, and what its
 //! group has committed is noted: nobody can move it now. A new process is started; the time from
-//! there to the first higher offset of any partition is the recovery. It holds the start of the
-//! process, joining the group (with static membership, so that nobody waits for the ghost), reading,
+//! there until a block is committed (a higher offset of a partition, and readings in ClickHouse from
+//! below it: ticks alone do not count) is the recovery. It holds the start of the process, joining the group (with static membership, so that nobody waits for the ghost), reading,
 //! a block in ClickHouse, and the commit. `recovery` has a process a service on Kafka, and offsets
 //! are asked for at the broker; `recovery.embedded` kills all of `heliograph up`, opens log and store
 //! again, and asks for offsets by `ListOffsets`. Every reading must be there once at the end. Nothing
@@ -17,6 +17,7 @@ use crate::{
     uploads::{Fleet, READINGS, request},
 };
 use anyhow::{Context, ensure};
+use clickhouse::Client;
 use heliograph_contract::{
     topic,
     v1::{ListOffsetsRequest, admin_service_client::AdminServiceClient},
@@ -66,12 +67,8 @@ async fn on_kafka(kills: usize) -> anyhow::Result<Outcome> {
         let before = rig.uploads.committed(&group)?;
         let began = Instant::now();
         rig.it.spawn("writer")?;
-        until("a new block is committed", PATIENCE, async || {
-            let now = rig.uploads.committed(&group)?;
-            Ok(now.iter().zip(&before).any(|(now, before)| now > before))
-        })
-        .await?;
-        secs.push(began.elapsed().as_secs_f64());
+        let ask = async || Ok(offsets_of(&rig.uploads.committed(&group)?));
+        secs.push(new_block(&rig.store, &offsets_of(&before), began, ask).await?);
         all_taken(&load.await??)?;
     }
     rig.it.wait_ready()?;
@@ -105,6 +102,7 @@ async fn embedded(kills: usize) -> anyhow::Result<Outcome> {
         tokens.push(it.add_site(&Fleet::site(site), "UTC")?);
     }
     let fleet = Fleet::new(tokens.len() as u64);
+    let store = connect(&StoreConfig { url: it.clickhouse.clone(), ..StoreConfig::default() });
     let (mut secs, mut sent) = (Vec::new(), 0);
     for _ in 0..kills {
         let addr = it.gateway.trim_start_matches("http://").to_owned();
@@ -123,24 +121,51 @@ async fn embedded(kills: usize) -> anyhow::Result<Outcome> {
         it.kill("up")?;
         let began = Instant::now();
         it.spawn("up")?;
-        until("a new block is committed", PATIENCE, async || {
-            // Nobody listens yet.
-            let Ok(now) = committed(&it).await else { return Ok(false) };
-            Ok(now.iter().zip(&before).any(|(now, before)| now > before))
-        })
-        .await?;
-        secs.push(began.elapsed().as_secs_f64());
+        // At first nobody listens.
+        let ask = async || Ok(committed(&it).await.unwrap_or_else(|_| before.clone()));
+        secs.push(new_block(&store, &before, began, ask).await?);
         it.wait_ready()?;
         caught_up(&it).await?;
     }
     let mut outcome = outcome("recovery.embedded", &secs, EMBEDDED_SECS)?;
-    let store = connect(&StoreConfig { url: it.clickhouse.clone(), ..StoreConfig::default() });
     let got: u64 = store.query("SELECT count() FROM readings FINAL").fetch_one().await?;
     let want = sent * READINGS;
     if got != want {
         outcome.spoil(format!("{got} of {want} readings"));
     }
     Ok(outcome)
+}
+
+/// Seconds from `began` until the group has committed a block since `before`; asks every 10 ms.
+async fn new_block(
+    store: &Client,
+    before: &[u64],
+    began: Instant,
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Vec<u64>>,
+) -> anyhow::Result<f64> {
+    loop {
+        let (now, took) = (ask().await?, began.elapsed());
+        let moved = before.iter().zip(&now).enumerate().filter(|(_, (before, now))| now > before);
+        let of_partition = |(partition, (before, now)): (usize, (&u64, &u64))| {
+            format!(
+                "(log_partition = {partition} AND log_offset >= {before} AND log_offset < {now})"
+            )
+        };
+        let committed: Vec<String> = moved.map(of_partition).collect();
+        if !committed.is_empty() {
+            let select = format!("SELECT count() FROM readings WHERE {}", committed.join(" OR "));
+            if store.query(&select).fetch_one::<u64>().await? > 0 {
+                return Ok(took.as_secs_f64());
+            }
+        }
+        ensure!(took < PATIENCE, "a new block is committed: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Offsets as they are asked for: none below zero.
+fn offsets_of(committed: &[i64]) -> Vec<u64> {
+    committed.iter().map(|at| u64::try_from(*at).unwrap_or(0)).collect()
 }
 
 /// What the writers' group has committed, by partition.

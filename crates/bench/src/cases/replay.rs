@@ -11,7 +11,7 @@ use crate::{
     load::{Arrivals, Load},
     procs,
     report::{Measured, Outcome, Want},
-    rig::{Rig, until},
+    rig::{DIRTY, Rig, until},
     uploads::{Fleet, RUN, SERIES},
 };
 use anyhow::{Context, ensure};
@@ -54,10 +54,7 @@ pub async fn replay(sites: u64) -> anyhow::Result<Vec<Outcome>> {
     })
     .await?;
     let stored = began.elapsed();
-    until("everything is rolled up", PATIENCE, async || {
-        Ok(rig.count("SELECT count() FROM dirty_buckets FINAL WHERE dirty = 1").await? == 0)
-    })
-    .await?;
+    until("everything is rolled up", PATIENCE, async || Ok(rig.count(DIRTY).await? == 0)).await?;
     let done = began.elapsed();
     let cpu_secs = procs::cpu()?.since(&before);
     let audit = audit(&rig, &summary)?;

@@ -20,7 +20,7 @@ use crate::{
     pairs::alternate,
     procs::{self, SELF},
     report::{Measured, Outcome, Side, Want},
-    rig::{Rig, WRITERS, until},
+    rig::{DIRTY, Rig, WRITERS, until},
     uploads::{Fleet, READINGS, SERIES},
     usual::{Usual, UsualArgs},
 };
@@ -121,8 +121,7 @@ impl Backlog {
 
     async fn is_clean(&self, shown: &str) -> anyhow::Result<bool> {
         Ok(metric(shown, "heliograph_writer_dirty_buckets", &[])? == 0.0
-            && self.rig.count("SELECT count() FROM dirty_buckets FINAL WHERE dirty = 1").await?
-                == 0)
+            && self.rig.count(DIRTY).await? == 0)
     }
 
     /// What is wrong with the tables.
