@@ -26,8 +26,9 @@ DRAIN_KEYS: dict[str, tuple[str, ...]] = {
     "query": ("query.http.leave_delay", "query.http.drain_timeout"),
 }
 SHUTDOWN_WORDS = re.compile(r"(^|[._])(drain|leave|leaving|shutdown)")
-# A consumer that leaves its group waits for the brokers (CLOSE_TIMEOUT of crates/log/src/kafka/group.rs).
-GROUP_REST_SECS = {"writer": 10.0}
+# A consumer that leaves its group waits for the brokers (CLOSE_TIMEOUT of crates/log/src/kafka/group.rs),
+# and then for its last rollups (ROLL_UP_MAX of services/writer/src/app.rs: 3 s).
+GROUP_REST_SECS = {"writer": 13.0}
 # What no key says: handshakes in the backlog (crates/service/src/http/listener.rs), and blocking
 # calls that may go on after all that (crates/service/src/runtime.rs: 2 s).
 RUNTIME_REST_SECS = 3.0

@@ -27,6 +27,14 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The calendar month in UTC, counted from January of year 0. A time outside of the calendar has
+    /// no month: it counts as of January 1970.
+    pub fn month(self) -> i64 {
+        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        let date = jiff::tz::Offset::UTC.to_datetime(at).date();
+        i64::from(date.year()) * 12 + i64::from(date.month()) - 1
+    }
+
     /// Milliseconds from `earlier` to `self`; negative when `earlier` is later.
     pub const fn ms_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
@@ -66,6 +74,18 @@ impl fmt::Debug for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_is_the_calendars() {
+        let month = |text: &str| Timestamp::parse_rfc3339("ts", text).unwrap().month();
+        let january = month("2026-01-01T00:00:00Z");
+        assert_eq!(january, 2026 * 12);
+        assert_eq!(month("2026-01-31T23:59:59.999Z"), january);
+        assert_eq!(month("2026-02-01T08:59:00+09:00"), january, "of UTC");
+        assert_eq!(month("2026-02-01T00:00:00Z"), january + 1);
+        assert_eq!(month("2025-12-31T23:59:59Z"), january - 1);
+        assert_eq!(Timestamp::from_ms(i64::MAX).month(), 1970 * 12, "not in the calendar");
+    }
 
     #[test]
     fn a_time_is_read_with_its_offset_and_truncated_to_milliseconds() {

@@ -30,6 +30,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Lists of dirty buckets between inserting and the roller.
 const DIRTY_LISTS_MAX: usize = 4;
 
+/// How long the rollups of what was stored last may take when the writer leaves.
+const ROLL_UP_MAX: Duration = Duration::from_secs(3);
+
 /// The writer, ready to run.
 pub struct App {
     config: WriterConfig,
@@ -120,6 +123,11 @@ impl App {
             }
         };
         consuming.abort();
+        if outcome.is_ok() {
+            // What is dirty still is left to whoever comes next.
+            let rest = async { while tasks.join_next().await.is_some() {} };
+            drop(tokio::time::timeout(ROLL_UP_MAX, rest).await);
+        }
         // What the consumer did not wait for is void: it is read again after the next start.
         tasks.shutdown().await;
         outcome

@@ -161,8 +161,11 @@ async fn store(
     let (inserter, began) = (inserter.traced(trace.context), Instant::now());
     let marks: Vec<DirtyMark> = rows.changed_buckets().into_iter().map(DirtyMark::from).collect();
     let taken_along = clean.take_with(&marks);
-    let block_of_marks = marks_block(&marks, &taken_along).map_err(malformed)?;
-    if let Err(refused) = inserter.insert(DIRTY_BUCKETS, &block_of_marks).await {
+    let marked = match marks_block(&marks, &taken_along).map_err(malformed) {
+        Ok(block) => inserter.insert(DIRTY_BUCKETS, &block).await,
+        Err(refused) => Err(refused),
+    };
+    if let Err(refused) = marked {
         clean.add(taken_along);
         return Err(refused);
     }

@@ -14,6 +14,8 @@ use crate::{
     rows::{Outcome, Rows, decode},
 };
 use anyhow::bail;
+use futures::future::try_join_all;
+use heliograph_contract::event::DecodeError;
 use heliograph_log::{
     Log, TopicPartition,
     consumer::{ProcessorSide, Taken, Work},
@@ -45,12 +47,16 @@ impl Assembler {
                 work = side.work.recv() => match work {
                     None => return Ok(()),
                     Some(Work::Records(taken)) => {
+                        let mut dead = Vec::new();
                         for taken in taken {
-                            self.take(taken, &mut rows, &side).await?;
+                            dead.extend(take(taken, &mut rows, &side));
                             if rows.len() >= self.config.block_rows_max {
                                 last_cut = Some(self.cut(&mut rows).await?);
                             }
                         }
+                        // One by one, each would wait for company in its batch.
+                        let bury = |(taken, error)| self.bury(taken, error, &side);
+                        try_join_all(dead.into_iter().map(bury)).await?;
                         if rows.is_empty() {
                             cut_at = None;
                         } else if cut_at.is_none() {
@@ -72,25 +78,19 @@ impl Assembler {
         }
     }
 
-    async fn take(
+    async fn bury(
         &self,
         taken: Taken,
-        rows: &mut Rows,
+        error: DecodeError,
         side: &ProcessorSide,
     ) -> anyhow::Result<()> {
         let done = taken.done();
-        match decode(&taken.record) {
-            Outcome::Rows(decoded) => rows.push(taken.record, done, decoded),
-            Outcome::Ignored => drop(side.done.send(done)),
-            Outcome::DeadLetter(error) => {
-                let Taken { record, .. } = taken;
-                tell_dead(&record, &error);
-                let letter = dead_letter::of_record(&record, REASON_UNDECODABLE, error.to_string());
-                append_dead_letter(&*self.log, &letter, self.config.retry_delay_max).await?;
-                self.metrics.dead_letter(REASON_UNDECODABLE);
-                drop(side.done.send(done));
-            }
-        }
+        let Taken { record, .. } = taken;
+        tell_dead(&record, &error);
+        let letter = dead_letter::of_record(&record, REASON_UNDECODABLE, error.to_string());
+        append_dead_letter(&*self.log, &letter, self.config.retry_delay_max).await?;
+        self.metrics.dead_letter(REASON_UNDECODABLE);
+        drop(side.done.send(done));
         Ok(())
     }
 
@@ -110,6 +110,17 @@ impl Assembler {
     fn tell(&self, what: fn(Vec<u32>) -> Ownership, tps: &[TopicPartition]) {
         drop(self.ownership.send(what(tps.iter().map(|tp| tp.partition).collect())));
     }
+}
+
+/// Puts a record's rows to the others; gives back what cannot be decoded.
+fn take(taken: Taken, rows: &mut Rows, side: &ProcessorSide) -> Option<(Taken, DecodeError)> {
+    let done = taken.done();
+    match decode(&taken.record) {
+        Outcome::Rows(decoded) => rows.push(taken.record, done, decoded),
+        Outcome::Ignored => drop(side.done.send(done)),
+        Outcome::DeadLetter(error) => return Some((taken, error)),
+    }
+    None
 }
 
 /// Sleeps until `at`, or for ever.

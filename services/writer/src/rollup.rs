@@ -10,15 +10,9 @@ pub mod sql;
 mod work;
 
 use crate::rows::{Change, SiteBucket};
-use heliograph_domain::Timestamp;
 
 pub use clean::CleanMarks;
 pub use work::{DirtySet, RoundSize};
-
-/// About the month of a time, as a number: what is of one lies in few partitions of a table.
-fn month(at: Timestamp) -> i64 {
-    at.as_ms() / (31 * 86_400_000)
-}
 
 /// A bucket whose rollups are behind, and the newest change that they lack.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -98,7 +98,7 @@ async fn answer(
     let trace = headers.get("traceparent");
     let trace = trace.map(|text| TraceContext::parse(text.as_bytes()).unwrap());
     if query.contains("dirty_buckets") {
-        // A bucket is marked clean outside of any upload's trace.
+        // Marks of clean buckets alone are of no upload's trace.
         script.traces.extend(trace.map(|trace| ("dirty_buckets", trace)));
         return (StatusCode::OK, String::new());
     }

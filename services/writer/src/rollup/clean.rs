@@ -5,7 +5,7 @@
 //! inserts them by itself. A mark that waits costs nothing but a bucket that is read raw, and one
 //! that is lost with its process a recompute.
 
-use super::{DirtyMark, month};
+use super::DirtyMark;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,11 +38,11 @@ impl CleanMarks {
     /// Takes those that go with an insert of `company`: of its months, so that no part is made for
     /// them alone.
     pub fn take_with(&self, company: &[DirtyMark]) -> Vec<DirtyMark> {
-        let months: BTreeSet<i64> = company.iter().map(|mark| month(mark.bucket.start)).collect();
+        let months: BTreeSet<i64> = company.iter().map(|mark| mark.bucket.start.month()).collect();
         let mut waiting = self.lock();
         let all = std::mem::take(&mut waiting.marks);
         let (taken, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|mark| months.contains(&month(mark.bucket.start)));
+            all.into_iter().partition(|mark| months.contains(&mark.bucket.start.month()));
         if rest.is_empty() {
             waiting.since = None;
         }

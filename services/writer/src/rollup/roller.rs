@@ -1,6 +1,6 @@
 //! The task that keeps rollups up with their readings.
 
-use super::{CleanMarks, DirtyMark, DirtySet, RoundSize, month, sql};
+use super::{CleanMarks, DirtyMark, DirtySet, RoundSize, sql};
 use crate::{
     config::{GROUP, WriterConfig},
     insert::{Inserter, Refused, marks_block},
@@ -28,6 +28,8 @@ use tokio::{sync::mpsc, time::Instant};
 const MAX_QUERY_SIZE_BYTES: &str = "16777216";
 /// Marks that buckets are clean wait so many intervals of blocks for a block to go with.
 const CLEAN_PATIENCE: u32 = 2;
+/// However long an interval is: who waits until all is clean waits for this.
+const CLEAN_PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// Days of sites that the registry does not know are cut by UTC.
 const ZONE_UNKNOWN: &str = "UTC";
 
@@ -67,7 +69,7 @@ impl Roller {
             dirty_max: config.dirty_max,
             dirty: DirtySet::default(),
             clean,
-            clean_patience: config.block_interval * CLEAN_PATIENCE,
+            clean_patience: (config.block_interval * CLEAN_PATIENCE).min(CLEAN_PATIENCE_MAX),
             unread: BTreeSet::new(),
         }
     }
@@ -84,24 +86,24 @@ impl Roller {
         let delay_max = self.recompute.inserter.retry_delay_max;
         let mut backoff = Backoff::new(Duration::from_millis(100), delay_max);
         let mut next_round = Instant::now();
-        let mut open = true;
+        let (mut marking, mut changing) = (true, true);
         let metrics = self.recompute.inserter.metrics.clone();
         metrics.dirty_max.set(i64::try_from(self.dirty_max).unwrap_or(i64::MAX));
-        while open || !self.dirty.is_empty() || !self.clean.is_empty() {
+        while marking || changing || !self.dirty.is_empty() || !self.clean.is_empty() {
             metrics.dirty.set(i64::try_from(self.dirty.len()).unwrap_or(i64::MAX));
             let has_work = !self.dirty.is_empty() || !self.unread.is_empty();
-            let clean_due = self.clean_due(open);
+            let clean_due = self.clean_due(marking);
             tokio::select! {
                 // What an earlier assignment marked is forgotten before a later one marks.
                 biased;
-                change = ownership.recv(), if open => match change {
+                change = ownership.recv(), if changing => match change {
                     Some(change) => self.on_ownership(change),
-                    None => open = false,
+                    None => changing = false,
                 },
                 // At the limit marks are left in the channel, so inserting waits for us.
-                got = marks.recv(), if open && self.dirty.len() < self.dirty_max => match got {
+                got = marks.recv(), if marking && self.dirty.len() < self.dirty_max => match got {
                     Some(got) => self.dirty.mark(got),
-                    None => open = false,
+                    None => marking = false,
                 },
                 () = until(clean_due) => self.tell_clean().await.map_err(Trouble::into_error)?,
                 () = tokio::time::sleep_until(next_round), if has_work => {
@@ -133,9 +135,9 @@ impl Roller {
     }
 
     /// When marks have waited for long enough; at once where no block will come for them.
-    fn clean_due(&self, open: bool) -> Option<Instant> {
+    fn clean_due(&self, marking: bool) -> Option<Instant> {
         let full = self.clean.len() >= self.dirty_max;
-        self.clean.due(if open && !full { self.clean_patience } else { Duration::ZERO })
+        self.clean.due(if marking && !full { self.clean_patience } else { Duration::ZERO })
     }
 
     /// Inserts the marks that no block took along.
@@ -159,7 +161,8 @@ impl Roller {
     }
 
     async fn round(&mut self) -> Result<(), Trouble> {
-        if self.dirty.is_empty() && !self.unread.is_empty() {
+        // As soon as there is room: under steady traffic something is always dirty.
+        if !self.unread.is_empty() && self.dirty.len() <= self.dirty_max / 2 {
             self.read_back().await?;
         }
         let round = self.dirty.take_round(self.round.buckets());
@@ -327,11 +330,11 @@ impl Recompute {
     }
 }
 
-/// Groups what is of about the same month: one INSERT then fills few partitions.
+/// Groups what is of the same month: tables of readings have a partition a month.
 fn by_month<T>(all: impl IntoIterator<Item = T>, start: impl Fn(&T) -> Timestamp) -> Vec<Vec<T>> {
     let mut months: BTreeMap<i64, Vec<T>> = BTreeMap::new();
     for one in all {
-        months.entry(month(start(&one))).or_default().push(one);
+        months.entry(start(&one).month()).or_default().push(one);
     }
     months.into_values().collect()
 }
