@@ -27,6 +27,9 @@ use heliograph_domain::{Timestamp, Violation};
 use jiff::tz::TimeZone;
 use tonic::Status;
 
+/// Few sites have so many series.
+const SERIES_MANY: u64 = 100;
+
 /// One call.
 pub struct Readings<'a> {
     pub reader: &'a Reader,
@@ -47,17 +50,14 @@ impl Readings<'_> {
     /// The answer at the finest step that will do.
     pub async fn answer(&self) -> Result<v1::QueryReadingsResponse, Status> {
         for step in &self.ask.steps {
-            // Where the sender leaves the choice a count is cheaper than most of an answer; where
-            // it does not, the answer itself shows whether it fits.
-            let count_first = self.ask.steps.len() > 1;
-            if let Tried::Fits(points) = self.try_step(*step, count_first).await? {
+            if let Tried::Fits(points) = self.try_step(*step).await? {
                 return Ok(self.response(*step, points));
             }
         }
         Err(violation(self.too_many().await?))
     }
 
-    async fn try_step(&self, step: Step, count_first: bool) -> Result<Tried, Status> {
+    async fn try_step(&self, step: Step) -> Result<Tried, Status> {
         let Step::Buckets(grain) = step else {
             let statement =
                 sql::raw(&self.ask.selection, self.ask.start, self.ask.end, self.rows_max());
@@ -69,7 +69,7 @@ impl Readings<'_> {
         }
         // First the dirty list, then the data: see above.
         let dirty = self.dirty(&window).await?;
-        if count_first && self.count(&window).await? > self.points_max() {
+        if self.may_not_fit(&window) && self.count(&window).await? > self.points_max() {
             return Ok(Tried::TooManyPoints);
         }
         let spans = window.spans(&dirty);
@@ -77,6 +77,12 @@ impl Readings<'_> {
         let statement =
             sql::points(&self.ask.selection, &window, &spans, aggregate, self.rows_max());
         self.read(statement, Some(&window)).await
+    }
+
+    /// Whether a count is worth its while: a cheap refusal, or the choice between steps. The answer
+    /// of a named step of few buckets shows by itself whether it fits.
+    fn may_not_fit(&self, window: &Window) -> bool {
+        self.ask.steps.len() > 1 || window.len() > self.points_max() / SERIES_MANY
     }
 
     async fn read(&self, statement: Statement, window: Option<&Window>) -> Result<Tried, Status> {

@@ -86,6 +86,16 @@ impl Window {
         self.time.is_empty()
     }
 
+    /// How many buckets it has.
+    pub fn len(&self) -> u64 {
+        let step = match self.grain {
+            Grain::FifteenMinutes => BUCKET_15M_MS / 1_000,
+            Grain::Hour => BUCKET_1H_MS / 1_000,
+            Grain::Day => 1,
+        };
+        u64::try_from((self.buckets.end - self.buckets.start) / step).unwrap_or(0)
+    }
+
     /// When the bucket of this number starts; `None`: it is none of this window's.
     pub fn start_of(&self, bucket: i64) -> Option<Timestamp> {
         match self.grain {
