@@ -57,13 +57,13 @@ async fn records_behind(log: &impl LogSource, tails: &[(u32, Range<u64>)]) -> an
     Ok(meant)
 }
 
-/// Buckets that are dirty by something before the audit's end: version = 2 × offset.
-fn buckets_behind(horizon: &Horizon, dirty: &[store::Dirty]) -> u64 {
-    let before_end = |d: &&store::Dirty| {
-        let end = horizon.partitions.get(&d.log_partition).map_or(0, |(_, end)| *end);
-        d.version_min < end.saturating_mul(2)
+/// Which marks are of something before the audit's end: version = 2 × offset.
+fn before_end(horizon: &Horizon) -> String {
+    let of_partition = |(partition, (_, end)): (&u32, &(u64, u64))| {
+        format!("(log_partition = {partition} AND version < {})", end.saturating_mul(2))
     };
-    dirty.iter().filter(before_end).map(|d| d.buckets).sum()
+    let all: Vec<String> = horizon.partitions.iter().map(of_partition).collect();
+    if all.is_empty() { "false".to_owned() } else { all.join(" OR ") }
 }
 
 /// Waits until nothing is left to do, or less of it was never seen for `patience`; says what is left.
@@ -76,15 +76,15 @@ pub async fn wait(
     horizon: &Horizon,
     patience: Duration,
 ) -> anyhow::Result<Behind> {
+    let which = before_end(horizon);
     let mut least: Option<Behind> = None;
     let mut deadline = Instant::now() + patience;
     loop {
         let offsets =
             log.offsets(topic::UPLOADS, WRITER_GROUP).await.context("writer's offsets")?;
-        let dirty = store::dirty(client).await?;
         let behind = Behind {
             records: records_behind(log, &tails(horizon, &offsets)).await?,
-            buckets: buckets_behind(horizon, &dirty),
+            buckets: store::dirty(client, &which).await?,
         };
         if least.as_ref().is_none_or(|least| behind < *least) {
             least = Some(behind.clone());
@@ -124,9 +124,8 @@ mod tests {
         for (name, offsets, want) in rows {
             assert_eq!(tails(&horizon(), &offsets), want, "{name}");
         }
-        let dirty = |version_min| store::Dirty { log_partition: 0, version_min, buckets: 3 };
-        assert_eq!(buckets_behind(&horizon(), &[dirty(18)]), 3, "dirty by offset 9");
-        assert_eq!(buckets_behind(&horizon(), &[dirty(20)]), 0, "dirty by offset 10");
+        let want = "(log_partition = 0 AND version < 20) OR (log_partition = 1 AND version < 10)";
+        assert_eq!(before_end(&horizon()), want, "dirty by offset 9, or by offset 4");
     }
 
     /// A log of which every tenth record is an upload.

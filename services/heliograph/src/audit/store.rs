@@ -37,14 +37,6 @@ struct BucketRow<'a> {
     version: u64,
 }
 
-/// Which buckets are behind their readings, by partition.
-#[derive(Row, Deserialize)]
-pub struct Dirty {
-    pub log_partition: u32,
-    pub version_min: u64,
-    pub buckets: u64,
-}
-
 /// Every site that has rows in any table.
 pub async fn sites(client: &Client) -> anyhow::Result<BTreeSet<String>> {
     let mut sites = BTreeSet::new();
@@ -57,10 +49,10 @@ pub async fn sites(client: &Client) -> anyhow::Result<BTreeSet<String>> {
     Ok(sites)
 }
 
-pub async fn dirty(client: &Client) -> anyhow::Result<Vec<Dirty>> {
-    let sql = "SELECT log_partition, min(version) AS version_min, count() AS buckets \
-               FROM dirty_buckets FINAL WHERE dirty = 1 GROUP BY log_partition";
-    client.query(sql).fetch_all().await.context("dirty buckets")
+/// How many buckets are behind their readings, of those that `which` (a condition) selects.
+pub async fn dirty(client: &Client, which: &str) -> anyhow::Result<u64> {
+    let sql = format!("SELECT count() FROM dirty_buckets FINAL WHERE dirty = 1 AND ({which})");
+    client.query(&sql).fetch_one().await.context("dirty buckets")
 }
 
 /// 15-minute buckets (start in s) of a site that are dirty.

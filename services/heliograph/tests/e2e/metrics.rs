@@ -154,7 +154,7 @@ const PLAUSIBLE: &[(&str, f64, f64)] = &[
     ("heliograph_gateway_accept_errors_total",            0.0, 0.0),
     ("heliograph_consumer_records_total",                 15.0, 100_000.0),
     ("heliograph_consumer_open_records",                  0.0, 50_000.0),
-    ("heliograph_consumer_open_bytes",                    0.0, 67_108_864.0),
+    ("heliograph_consumer_open_bytes",                    0.0, 16_777_216.0),
     ("heliograph_consumer_paused",                        0.0, 0.0),
     ("heliograph_consumer_rebalances_total",              12.0, 12.0),
     ("heliograph_consumer_errors_total",                  0.0, 0.0),
