@@ -1,13 +1,14 @@
 //! `recovery`: how long after a writer's death its successor commits its first new block.
 //!
 //! While uploads come by the clock, the writer is killed (`kill -9`) at some moment, and what its
-//! group has committed is noted: nobody can move it now. A new process is started; the time from
-//! there until a block is committed (a higher offset of a partition, and readings in ClickHouse from
-//! below it: ticks alone do not count) is the recovery. It holds the start of the process, joining the group (with static membership, so that nobody waits for the ghost), reading,
-//! a block in ClickHouse, and the commit. `recovery` has a process a service on Kafka, and offsets
-//! are asked for at the broker; `recovery.embedded` kills all of `heliograph up`, opens log and store
-//! again, and asks for offsets by `ListOffsets`. Every reading must be there once at the end. Nothing
-//! is compared with another program.
+//! group has committed is noted. A new process is started; the time from there until a block is
+//! committed (a higher offset of a partition, and readings in ClickHouse from below it: ticks alone
+//! do not count) is the recovery. It holds the start of the process, joining the group (with static
+//! membership, so that nobody waits for the ghost), reading, a block in ClickHouse, and the commit.
+//! `recovery` has a process a service on Kafka, and offsets are asked for at the broker;
+//! `recovery.embedded` kills all of `heliograph up`, opens log and store again, and asks for offsets
+//! by `ListOffsets`, the last time a moment before the kill. Every reading must be there once at the
+//! end. Nothing is compared with another program.
 
 use crate::{
     load::{Arrivals, Load, Run},
@@ -143,6 +144,7 @@ async fn new_block(
     began: Instant,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Vec<u64>>,
 ) -> anyhow::Result<f64> {
+    tokio::time::timeout(PATIENCE, async {
     loop {
         let (now, took) = (ask().await?, began.elapsed());
         let moved = before.iter().zip(&now).enumerate().filter(|(_, (before, now))| now > before);
@@ -158,9 +160,11 @@ async fn new_block(
                 return Ok(took.as_secs_f64());
             }
         }
-        ensure!(took < PATIENCE, "a new block is committed: not within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    })
+    .await
+    .with_context(|| format!("a new block is committed: not within {PATIENCE:?}"))?
 }
 
 /// Offsets as they are asked for: none below zero.
