@@ -205,7 +205,8 @@ impl Log for KafkaLog {
                     (group, Arc::new(client))
                 }
             };
-            let answer = meta::committed(&config, &kept.1, &tp);
+            let ask = || meta::committed(&config, &kept.1, &tp);
+            let answer = meta::settled(config.request_timeout(), ask);
             Ok((kept, answer))
         })
         .await?;
