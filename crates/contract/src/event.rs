@@ -278,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_upload_comes_back_as_it_was(
-            readings in proptest::collection::vec((0u8..60, 1i64 << 40..1 << 41, -1e12f64..1e12), 0..20)
+            readings in proptest::collection::vec((0u8..60, 1i64 << 40..1 << 41, -1e12f64..1e12), 0..100)
         ) {
             let upload = upload(readings);
             let encoded = encode_upload(&upload, "g1");

@@ -5,10 +5,7 @@ use crate::{
     insert::{self, Inserter},
     metrics::Metrics,
     pipeline::Assembler,
-    rollup::{
-        CleanMarks,
-        roller::{Recompute, Roller},
-    },
+    rollup::{CleanMarks, recompute::Recompute, roller::Roller},
     tables::Tables,
 };
 use anyhow::{Context, anyhow};

@@ -13,7 +13,7 @@ use crate::{
     config::WriterConfig,
     insert::{Inserter, Refused},
     metrics::Metrics,
-    rollup::{roller::Recompute, sql},
+    rollup::{recompute::Recompute, sql},
     rows::{Outcome, Rows, SiteBucket, decode},
     tables::Tables,
 };

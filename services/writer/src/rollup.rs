@@ -5,6 +5,7 @@
 //! still dirty is read back from ClickHouse. What this is not: it never adds to a rollup.
 
 mod clean;
+pub mod recompute;
 pub mod roller;
 pub mod sql;
 mod work;

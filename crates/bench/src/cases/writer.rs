@@ -39,7 +39,7 @@ use heliograph_store::{
 use heliograph_writer::{
     insert::Inserter,
     metrics::Metrics,
-    rollup::roller::Recompute,
+    rollup::recompute::Recompute,
     rows::{SiteBucket, column},
     tables::Tables,
 };
