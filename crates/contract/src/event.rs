@@ -5,7 +5,7 @@
 //! `ce_type` only: they are many and small. Uploads, and the dead letters that come of them, carry
 //! `traceparent` besides ([`trace_header`]), under the name that Kafka's instrumentations read.
 
-use crate::v1;
+use crate::{v1, wire};
 use bytes::Bytes;
 use heliograph_domain::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, Violation,
@@ -97,7 +97,7 @@ pub fn encode_upload(upload: &Upload, gateway: &str) -> Encoded {
     ]);
     let source = format!("/heliograph/gateway/{gateway}");
     Encoded {
-        key: Some(Bytes::copy_from_slice(upload.site.as_str().as_bytes())),
+        key: Some(bytes_of(upload.site.as_str())),
         headers: cloud_event(TYPE_UPLOAD_ACCEPTED, id, source, upload.received_at),
         value: upload_to_wire(upload).encode_to_vec().into(),
     }
@@ -143,8 +143,8 @@ pub fn decode_uploads(
     let malformed = |source| DecodeError::Malformed { kind: kind.to_owned(), source };
     match kind {
         TYPE_UPLOAD_ACCEPTED => {
-            let wire = v1::UploadAccepted::decode(value.clone()).map_err(malformed)?;
-            Ok(UploadsEvent::Upload(upload_from_wire(wire)?))
+            let upload = wire::UploadAccepted::decode(value.clone()).map_err(malformed)?;
+            Ok(UploadsEvent::Upload(upload_from_wire(upload)?))
         }
         TYPE_DOOR_TICK => {
             Ok(UploadsEvent::Tick(v1::DoorTick::decode(value.clone()).map_err(malformed)?))
@@ -153,73 +153,102 @@ pub fn decode_uploads(
     }
 }
 
-fn upload_to_wire(upload: &Upload) -> v1::UploadAccepted {
-    v1::UploadAccepted {
-        site_id: upload.site.to_string(),
-        tenant_id: upload.tenant.to_string(),
-        upload_id: upload.upload_id.to_string(),
+fn upload_to_wire(upload: &Upload) -> wire::UploadAccepted {
+    let (mut devices, mut metrics) = (Names::default(), Names::default());
+    let readings = upload.readings.iter().map(|r| wire::Reading {
+        device: devices.shared(&r.device),
+        metric: metrics.shared(&r.metric),
+        ts_ms: r.ts.as_ms(),
+        value: r.value,
+        quality: quality_to_wire(r.quality).into(),
+    });
+    wire::UploadAccepted {
+        site_id: bytes_of(upload.site.as_str()),
+        tenant_id: bytes_of(upload.tenant.as_str()),
+        upload_id: bytes_of(upload.upload_id.as_str()),
         received_at_ms: upload.received_at.as_ms(),
         sent_at_ms: upload.sent_at.map(Timestamp::as_ms),
-        readings: upload.readings.iter().map(reading_to_wire).collect(),
+        readings: readings.collect(),
         replayed: upload.replayed,
     }
 }
 
-fn upload_from_wire(wire: v1::UploadAccepted) -> Result<Upload, Violation> {
-    let mut names = Names::default();
+fn upload_from_wire(upload: wire::UploadAccepted) -> Result<Upload, Violation> {
+    let (mut devices, mut metrics) = (Names::default(), Names::default());
+    let reading = |r: wire::Reading| reading_from_wire(r, &mut devices, &mut metrics);
     Ok(Upload {
-        site: SiteId::parse_from_log(&wire.site_id)?,
-        tenant: TenantId::parse(&wire.tenant_id)?,
-        upload_id: UploadId::parse(&wire.upload_id)?,
-        received_at: Timestamp::from_ms(wire.received_at_ms),
-        sent_at: wire.sent_at_ms.map(Timestamp::from_ms),
-        readings: wire
-            .readings
-            .iter()
-            .map(|reading| reading_from_wire(reading, &mut names))
-            .collect::<Result<_, _>>()?,
-        replayed: wire.replayed,
+        site: SiteId::parse_from_log(text("site", &upload.site_id)?)?,
+        tenant: TenantId::parse(text("tenant", &upload.tenant_id)?)?,
+        upload_id: UploadId::parse(text("upload_id", &upload.upload_id)?)?,
+        received_at: Timestamp::from_ms(upload.received_at_ms),
+        sent_at: upload.sent_at_ms.map(Timestamp::from_ms),
+        readings: upload.readings.into_iter().map(reading).collect::<Result<_, _>>()?,
+        replayed: upload.replayed,
     })
 }
 
-/// A reading as it goes over the wire.
-pub fn reading_to_wire(r: &Reading) -> v1::Reading {
-    v1::Reading {
-        device: r.device.as_str().to_owned(),
-        metric: r.metric.as_str().to_owned(),
-        ts_ms: r.ts.as_ms(),
-        value: r.value,
-        quality: quality_to_wire(r.quality).into(),
-    }
+fn bytes_of(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn text<'a>(field: &str, bytes: &'a Bytes) -> Result<&'a str, Violation> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| Violation::new(field, format_args!("{bytes:?}"), "text in UTF-8"))
 }
 
 /// Names that came before in the same upload: it says few, and says them with every reading.
-#[derive(Default)]
-struct Names {
-    devices: Vec<DeviceId>,
-    metrics: Vec<MetricName>,
+struct Names<T> {
+    before: Vec<(T, Bytes)>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { before: Vec::new() }
+    }
 }
 
 /// So many names of a kind are looked through.
 const NAMES_MAX: usize = 32;
 
-/// The name that came before, or one that is checked now.
-fn known<T: Borrow<str> + Clone>(
-    before: &mut Vec<T>,
-    text: &str,
-    parse: fn(&str) -> Result<T, Violation>,
-) -> Result<T, Violation> {
-    if let Some(name) = before.iter().find(|name| (*name).borrow() == text) {
-        return Ok(name.clone());
+impl<T: Borrow<str> + Clone> Names<T> {
+    /// The bytes of a name, shared with the readings that had it before.
+    fn shared(&mut self, name: &T) -> Bytes {
+        let text: &str = name.borrow();
+        if let Some((_, bytes)) = self.before.iter().find(|(_, b)| b == text.as_bytes()) {
+            return bytes.clone();
+        }
+        let bytes = bytes_of(text);
+        self.remember(name.clone(), bytes.clone());
+        bytes
     }
-    let name = parse(text)?;
-    if before.len() < NAMES_MAX {
-        before.push(name.clone());
+
+    /// The name that came before in these bytes, or one that is checked now.
+    fn known(
+        &mut self,
+        field: &str,
+        bytes: Bytes,
+        parse: fn(&str) -> Result<T, Violation>,
+    ) -> Result<T, Violation> {
+        if let Some((name, _)) = self.before.iter().find(|(_, b)| *b == bytes) {
+            return Ok(name.clone());
+        }
+        let name = parse(text(field, &bytes)?)?;
+        self.remember(name.clone(), bytes);
+        Ok(name)
     }
-    Ok(name)
+
+    fn remember(&mut self, name: T, bytes: Bytes) {
+        if self.before.len() < NAMES_MAX {
+            self.before.push((name, bytes));
+        }
+    }
 }
 
-fn reading_from_wire(r: &v1::Reading, names: &mut Names) -> Result<Reading, Violation> {
+fn reading_from_wire(
+    r: wire::Reading,
+    devices: &mut Names<DeviceId>,
+    metrics: &mut Names<MetricName>,
+) -> Result<Reading, Violation> {
     if !r.value.is_finite() {
         return Err(Violation::new("readings.value", r.value, "a finite number"));
     }
@@ -228,16 +257,17 @@ fn reading_from_wire(r: &v1::Reading, names: &mut Names) -> Result<Reading, Viol
         let want = format!("a time from {TS_MIN} to before {TS_END}");
         return Err(Violation::new("readings.ts_ms", r.ts_ms, want));
     }
+    let quality = match r.quality() {
+        v1::Quality::Unspecified | v1::Quality::Good => Quality::Good,
+        v1::Quality::Suspect => Quality::Suspect,
+        v1::Quality::Bad => Quality::Bad,
+    };
     Ok(Reading {
-        device: known(&mut names.devices, &r.device, DeviceId::parse)?,
-        metric: known(&mut names.metrics, &r.metric, MetricName::parse)?,
+        device: devices.known("device", r.device, DeviceId::parse)?,
+        metric: metrics.known("metric", r.metric, MetricName::parse)?,
         ts,
         value: r.value,
-        quality: match r.quality() {
-            v1::Quality::Unspecified | v1::Quality::Good => Quality::Good,
-            v1::Quality::Suspect => Quality::Suspect,
-            v1::Quality::Bad => Quality::Bad,
-        },
+        quality,
     })
 }
 

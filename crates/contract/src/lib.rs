@@ -21,3 +21,4 @@ pub mod event;
 pub mod registry;
 mod secret;
 pub mod topic;
+mod wire;
