@@ -7,6 +7,7 @@ use crate::{
     DeviceId, MetricName, Quality, Reading, SiteId, TenantId, Timestamp, UploadId, Violation,
     event_id::event_id, unit,
 };
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
 /// Nothing was measured by a logger before this: 2000-01-01T00:00:00Z.
@@ -100,7 +101,7 @@ pub const WANT_ONE_VALUE: &str = "one value for each device, metric and ts; the 
 /// Leaves one reading per identity: the last one sent. An earlier one with another value is
 /// rejected; an exact repeat is dropped silently, since storing it once is storing it.
 pub fn last_of_each(indexed: Vec<(usize, Reading)>) -> (Vec<Reading>, Vec<Rejected>) {
-    let mut last: HashMap<_, usize> = HashMap::with_capacity(indexed.len());
+    let mut last = HashMap::with_capacity_and_hasher(indexed.len(), RandomState::default());
     for (at, (_, reading)) in indexed.iter().enumerate() {
         last.insert((&reading.device, &reading.metric, reading.ts), at);
     }
