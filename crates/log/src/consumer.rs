@@ -1,7 +1,7 @@
 //! The consumer that every service runs on: backpressure, offsets and draining live here, once.
 //!
 //! ```text
-//! GroupConsumer ──records──▶ [ledger: take] ──Work──▶ processor ──Done──▶ [ledger: done] ──▶ commit
+//! GroupConsumer ──records──▶ [ledger: take] ──Work──▶ processor ──Acks──▶ [ledger: done] ──▶ commit
 //! ```
 //!
 //! Invariant: an offset is committed only when everything it caused has been acknowledged by a
@@ -36,7 +36,7 @@ pub struct ConsumerConfig {
     pub open_records_max: usize,
     /// Their bytes; above it the partitions are paused.
     pub open_bytes_max: usize,
-    /// How often offsets are committed, in ms.
+    /// How often offsets are committed when nobody asks for it, in ms.
     pub commit_interval_ms: u64,
     /// How long revoked partitions, or a shutdown, wait for what is open, in ms. Shorter than the
     /// session time-out, or the group takes the partitions away in the middle.
@@ -108,7 +108,28 @@ pub struct Done {
 #[derive(Debug)]
 pub struct ProcessorSide {
     pub work: mpsc::UnboundedReceiver<Work>,
-    pub done: mpsc::UnboundedSender<Done>,
+    pub acks: Acks,
+}
+
+/// Where a processor says what it has finished. Once the consumer has ended nobody listens.
+#[derive(Debug, Clone)]
+pub struct Acks(mpsc::UnboundedSender<Ack>);
+
+#[derive(Debug)]
+enum Ack {
+    Done(Done),
+    Commit,
+}
+
+impl Acks {
+    pub fn done(&self, done: Done) {
+        drop(self.0.send(Ack::Done(done)));
+    }
+
+    /// What is done by now is worth a commit of its own, before the interval is over.
+    pub fn commit(&self) {
+        drop(self.0.send(Ack::Commit));
+    }
 }
 
 /// Drives one group member until shutdown.
@@ -119,7 +140,7 @@ pub struct Consumer {
     phase: Phase,
     paused: bool,
     work: mpsc::UnboundedSender<Work>,
-    done: mpsc::UnboundedReceiver<Done>,
+    acks: mpsc::UnboundedReceiver<Ack>,
     ages: Ages,
     metrics: ConsumerMetrics,
     turn: Turn,
@@ -132,7 +153,7 @@ impl Consumer {
         metrics: ConsumerMetrics,
     ) -> (Self, ProcessorSide) {
         let (work, work_receiver) = mpsc::unbounded_channel();
-        let (done_sender, done) = mpsc::unbounded_channel();
+        let (acks_sender, acks) = mpsc::unbounded_channel();
         let consumer = Self {
             group,
             config,
@@ -140,12 +161,12 @@ impl Consumer {
             phase: Phase::Consuming,
             paused: false,
             work,
-            done,
+            acks,
             ages: Ages::default(),
             metrics,
             turn: Turn::untold(),
         };
-        (consumer, ProcessorSide { work: work_receiver, done: done_sender })
+        (consumer, ProcessorSide { work: work_receiver, acks: Acks(acks_sender) })
     }
 
     /// Tells `turn` each time that the consumer turns: at least once a commit interval, unless the
@@ -168,7 +189,11 @@ impl Consumer {
             tokio::select! {
                 () = shutdown.cancelled(), if !self.phase.is_closing() => self.begin_close(),
                 event = self.group.next() => self.on_event(event).await?,
-                done = self.done.recv() => self.on_done(done)?,
+                ack = self.acks.recv() => {
+                    if self.on_ack(ack)? {
+                        self.commit().await?;
+                    }
+                }
                 _ = commit.tick() => {
                     self.commit().await?;
                     self.show_positions();
@@ -267,14 +292,19 @@ impl Consumer {
         }
     }
 
-    fn on_done(&mut self, done: Option<Done>) -> Result<(), LogError> {
+    /// Whether the processor wants a commit.
+    fn on_ack(&mut self, first: Option<Ack>) -> Result<bool, LogError> {
         let gone = || LogError::Unavailable("the processor has stopped".into());
-        let first = done.ok_or_else(gone)?;
-        self.ledger.done(&first.at, first.epoch, first.offset);
-        while let Ok(d) = self.done.try_recv() {
-            self.ledger.done(&d.at, d.epoch, d.offset);
+        let mut next = Some(first.ok_or_else(gone)?);
+        let mut wants_commit = false;
+        while let Some(ack) = next {
+            match ack {
+                Ack::Done(Done { at, epoch, offset }) => self.ledger.done(&at, epoch, offset),
+                Ack::Commit => wants_commit = true,
+            }
+            next = self.acks.try_recv().ok();
         }
-        Ok(())
+        Ok(wants_commit)
     }
 
     async fn commit(&mut self) -> Result<(), LogError> {
@@ -362,7 +392,7 @@ impl Consumer {
         }
     }
 
-    /// A processor that has gone away is noticed on its `done` channel.
+    /// A processor that has gone away is noticed on its `acks` channel.
     fn tell(&self, work: Work) {
         drop(self.work.send(work));
     }

@@ -88,14 +88,14 @@ impl App {
             Recompute { inserter: inserter.clone(), log: log.clone(), registry: registry.clone() };
         let clean = CleanMarks::default();
         let roller = Roller::new(recompute, log.clone(), clean.clone(), &config);
-        let done = side.done.clone();
+        let acks = side.acks.clone();
         let assembler =
             Assembler { config, log: log.clone(), blocks, ownership, metrics: metrics.clone() };
 
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(liveness.watch("writer pipeline", SILENCE_MAX, assembler.run(side)));
         tokio::spawn(metrics.consumer.watch(log.clone(), behind.clone()));
-        let insert = insert::run(inserter, log, blocks_receiver, done, marks, clean);
+        let insert = insert::run(inserter, log, blocks_receiver, acks, marks, clean);
         tasks.spawn(liveness.watch("writer insert", SILENCE_MAX, insert));
         let roll = roller.run(marks_receiver, ownership_receiver);
         tasks.spawn(liveness.watch("writer rollup", SILENCE_MAX, roll));

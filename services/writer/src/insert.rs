@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use clickhouse::Client;
 use heliograph_contract::event::trace_of;
 use heliograph_domain::trace::{TRACEPARENT, TraceContext};
-use heliograph_log::{Log, Record, consumer::Done, dead_letter};
+use heliograph_log::{Log, Record, consumer::Acks, dead_letter};
 use heliograph_service::retry::Backoff;
 use heliograph_store::{
     StoreError, StoreErrorClass,
@@ -103,7 +103,7 @@ pub async fn run(
     inserter: Inserter,
     log: Arc<dyn Log>,
     mut blocks: mpsc::Receiver<Rows>,
-    done: mpsc::UnboundedSender<Done>,
+    acks: Acks,
     dirty: mpsc::Sender<Vec<DirtyMark>>,
     clean: CleanMarks,
 ) -> anyhow::Result<()> {
@@ -120,9 +120,8 @@ pub async fn run(
                     if let Some(newest) = origins.iter().map(|o| o.record.append_time).max() {
                         inserter.metrics.stored(newest);
                     }
-                    for origin in origins {
-                        drop(done.send(origin.done));
-                    }
+                    origins.into_iter().for_each(|origin| acks.done(origin.done));
+                    acks.commit();
                 }
                 Err(Refused::Stop(error)) => {
                     let why = error.why();
@@ -139,7 +138,7 @@ pub async fn run(
                         for origin in single.into_origins() {
                             bury(&*log, &origin, &error, inserter.retry_delay_max).await?;
                             inserter.metrics.dead_letter(REASON_BAD_BLOCK);
-                            drop(done.send(origin.done));
+                            acks.done(origin.done);
                         }
                     }
                 },

@@ -90,7 +90,7 @@ impl Assembler {
         let letter = dead_letter::of_record(&record, REASON_UNDECODABLE, error.to_string());
         append_dead_letter(&*self.log, &letter, self.config.retry_delay_max).await?;
         self.metrics.dead_letter(REASON_UNDECODABLE);
-        drop(side.done.send(done));
+        side.acks.done(done);
         Ok(())
     }
 
@@ -117,7 +117,7 @@ fn take(taken: Taken, rows: &mut Rows, side: &ProcessorSide) -> Option<(Taken, D
     let done = taken.done();
     match decode(&taken.record) {
         Outcome::Rows(decoded) => rows.push(taken.record, done, decoded),
-        Outcome::Ignored => drop(side.done.send(done)),
+        Outcome::Ignored => side.acks.done(done),
         Outcome::DeadLetter(error) => return Some((taken, error)),
     }
     None

@@ -137,10 +137,10 @@ async fn an_offset_is_committed_only_when_its_record_is_done() {
     rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
     rig.events.send(records(0, 0..3)).unwrap();
     let taken = rig.records().await;
-    rig.side.done.send(taken[0].done()).unwrap();
-    rig.side.done.send(taken[2].done()).unwrap();
+    rig.side.acks.done(taken[0].done());
+    rig.side.acks.done(taken[2].done());
     rig.until(|s| s.commits == [(tp(0), 1)]).await;
-    rig.side.done.send(taken[1].done()).unwrap();
+    rig.side.acks.done(taken[1].done());
     rig.until(|s| s.commits == [(tp(0), 1), (tp(0), 3)]).await;
 }
 
@@ -153,7 +153,7 @@ async fn a_revoked_partition_is_drained_committed_then_released() {
     rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
     assert!(matches!(rig.side.work.recv().await, Some(Work::Flush)));
     assert!(rig.seen.lock().unwrap().released.is_empty());
-    rig.side.done.send(taken[0].done()).unwrap();
+    rig.side.acks.done(taken[0].done());
     rig.until(|s| s.released == [tp(0)]).await;
     assert_eq!(rig.seen.lock().unwrap().commits, [(tp(0), 1)]);
     assert!(matches!(rig.side.work.recv().await, Some(Work::Forgotten(tps)) if tps == [tp(0)]));
@@ -167,7 +167,7 @@ async fn a_drain_ends_at_its_deadline_and_what_comes_later_is_not_committed() {
     let taken = rig.records().await;
     rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
     rig.until(|s| s.released == [tp(0)]).await;
-    rig.side.done.send(taken[0].done()).unwrap();
+    rig.side.acks.done(taken[0].done());
     rig.shutdown.cancel();
     rig.until(|s| s.closed).await;
     assert!(rig.seen.lock().unwrap().commits.is_empty());
@@ -181,14 +181,14 @@ async fn who_is_thrown_out_while_he_drains_goes_on_with_what_he_gets_next() {
     let taken = rig.records().await;
     rig.seen.lock().unwrap().refuses = true;
     rig.events.send(GroupEvent::Revoked(vec![tp(0)])).unwrap();
-    rig.side.done.send(taken[0].done()).unwrap();
+    rig.side.acks.done(taken[0].done());
     rig.until(|s| s.released == [tp(0)]).await;
     rig.seen.lock().unwrap().refuses = false;
     rig.events.send(GroupEvent::Lost(vec![tp(0)])).unwrap();
     rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
     rig.events.send(records(0, 0..2)).unwrap();
     for t in rig.records().await {
-        rig.side.done.send(t.done()).unwrap();
+        rig.side.acks.done(t.done());
     }
     rig.until(|s| s.commits.last() == Some(&(tp(0), 2))).await;
     rig.shutdown.cancel();
@@ -226,7 +226,7 @@ async fn at_the_limit_it_pauses_and_it_resumes_when_half_is_done() {
     rig.until(|s| s.pauses == 1).await;
     let taken = rig.records().await;
     for t in &taken[..2] {
-        rig.side.done.send(t.done()).unwrap();
+        rig.side.acks.done(t.done());
     }
     rig.until(|s| s.resumes == 1).await;
 }
@@ -244,7 +244,7 @@ async fn at_the_limit_it_stays_paused_over_a_loss_until_what_it_handed_out_is_do
     rig.until(|s| s.pauses == 2).await;
     assert_eq!(rig.seen.lock().unwrap().resumes, 0);
     for t in &taken[..2] {
-        rig.side.done.send(t.done()).unwrap();
+        rig.side.acks.done(t.done());
     }
     rig.until(|s| s.resumes == 1).await;
     assert!(rig.seen.lock().unwrap().commits.is_empty(), "they are no longer ours to commit");
@@ -260,7 +260,7 @@ async fn shutdown_flushes_commits_and_leaves() {
     assert!(matches!(rig.side.work.recv().await, Some(Work::Flush)));
     rig.events.send(records(0, 2..9)).unwrap();
     for t in &taken {
-        rig.side.done.send(t.done()).unwrap();
+        rig.side.acks.done(t.done());
     }
     rig.until(|s| s.closed).await;
     assert_eq!(rig.seen.lock().unwrap().commits.last(), Some(&(tp(0), 2)));
@@ -280,4 +280,17 @@ fn a_drain_must_be_shorter_than_the_session() {
     let said = config.violations("writer.consumer", Duration::from_secs(6));
     assert!(said[0].to_string().starts_with("writer.consumer.drain_timeout_ms: got "), "{said:?}");
     assert!(config.violations("writer.consumer", Duration::from_secs(7)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_asked_for_waits_for_no_interval() {
+    let mut rig = start(ConsumerConfig { commit_interval_ms: 60_000, ..ConsumerConfig::default() });
+    rig.events.send(GroupEvent::Assigned(vec![tp(0)])).unwrap();
+    rig.events.send(records(0, 0..2)).unwrap();
+    let taken = rig.records().await;
+    let asked = tokio::time::Instant::now();
+    rig.side.acks.done(taken[0].done());
+    rig.side.acks.commit();
+    rig.until(|s| s.commits == [(tp(0), 1)]).await;
+    assert_eq!(asked.elapsed(), Duration::ZERO, "of the test's own time");
 }
