@@ -144,27 +144,33 @@ async fn new_block(
     began: Instant,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Vec<u64>>,
 ) -> anyhow::Result<f64> {
-    tokio::time::timeout(PATIENCE, async {
-    loop {
-        let (now, took) = (ask().await?, began.elapsed());
-        let moved = before.iter().zip(&now).enumerate().filter(|(_, (before, now))| now > before);
-        let of_partition = |(partition, (before, now)): (usize, (&u64, &u64))| {
-            format!(
-                "(log_partition = {partition} AND log_offset >= {before} AND log_offset < {now})"
-            )
-        };
-        let committed: Vec<String> = moved.map(of_partition).collect();
-        if !committed.is_empty() {
-            let select = format!("SELECT count() FROM readings WHERE {}", committed.join(" OR "));
-            if store.query(&select).fetch_one::<u64>().await? > 0 {
+    let committed = async {
+        loop {
+            let (now, took) = (ask().await?, began.elapsed());
+            if has_readings(store, before, &now).await? {
                 return Ok(took.as_secs_f64());
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    tokio::time::timeout(PATIENCE, committed)
+        .await
+        .with_context(|| format!("a new block is committed: not within {PATIENCE:?}"))?
+}
+
+/// Whether there are readings of what was committed between `before` and `now`.
+async fn has_readings(store: &Client, before: &[u64], now: &[u64]) -> anyhow::Result<bool> {
+    let moved = before.iter().zip(now).enumerate().filter(|(_, (before, now))| now > before);
+    let of_partition = |(partition, (before, now)): (usize, (&u64, &u64))| {
+        let offsets = format!("log_offset >= {before} AND log_offset < {now}");
+        format!("(log_partition = {partition} AND {offsets})")
+    };
+    let committed: Vec<String> = moved.map(of_partition).collect();
+    if committed.is_empty() {
+        return Ok(false);
     }
-    })
-    .await
-    .with_context(|| format!("a new block is committed: not within {PATIENCE:?}"))?
+    let select = format!("SELECT count() FROM readings WHERE {}", committed.join(" OR "));
+    Ok(store.query(&select).fetch_one::<u64>().await? > 0)
 }
 
 /// Offsets as they are asked for: none below zero.
