@@ -9,6 +9,7 @@ mod reasons;
 mod ways;
 
 use common::*;
+use futures::{StreamExt, stream};
 use heliograph_gateway::GatewayConfig;
 use reasons::{READINGS, Reason, UPLOADS, World};
 use std::{fmt::Write, path::Path, time::Duration};
@@ -137,8 +138,11 @@ struct Entry {
 
 async fn entry(reason: &Reason) -> Entry {
     let mut rows: Vec<(Vec<&str>, String)> = Vec::new();
-    for way in WAYS {
-        let Some(answer) = answer(reason, way).await else { continue };
+    // Each has a gateway of its own, and mostly waits for it to begin and to end.
+    let answers = stream::iter(WAYS).map(|way| async move { (way, answer(reason, way).await) });
+    let answers: Vec<_> = answers.buffered(6).collect().await;
+    for (way, answer) in answers {
+        let Some(answer) = answer else { continue };
         match rows.iter_mut().find(|(_, said)| *said == answer) {
             Some((ways, _)) => ways.push(way.name()),
             None => rows.push((vec![way.name()], answer)),
