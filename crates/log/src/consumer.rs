@@ -9,9 +9,11 @@
 //! while the group is still polled, so that a slow store never costs us the membership. What this
 //! deliberately is not: it does not know what a record means.
 
+mod acks;
 mod lag;
 mod phase;
 
+pub use acks::{Acks, Done};
 pub use lag::ConsumerMetrics;
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     turn::Turn,
     unguarded::{Guard, is_off},
 };
+use acks::Ack;
 use heliograph_domain::{Violation, Violations};
 use lag::{Ages, Position};
 use phase::{Phase, Step};
@@ -96,40 +99,11 @@ pub enum Work {
     Forgotten(Vec<TopicPartition>),
 }
 
-/// Everything that the record at `offset` caused is acknowledged.
-#[derive(Debug, Clone)]
-pub struct Done {
-    pub at: TopicPartition,
-    pub epoch: Epoch,
-    pub offset: u64,
-}
-
 /// The processor's ends of the two channels. Their content is bounded by the ledger.
 #[derive(Debug)]
 pub struct ProcessorSide {
     pub work: mpsc::UnboundedReceiver<Work>,
     pub acks: Acks,
-}
-
-/// Where a processor says what it has finished. Once the consumer has ended nobody listens.
-#[derive(Debug, Clone)]
-pub struct Acks(mpsc::UnboundedSender<Ack>);
-
-#[derive(Debug)]
-enum Ack {
-    Done(Done),
-    Commit,
-}
-
-impl Acks {
-    pub fn done(&self, done: Done) {
-        drop(self.0.send(Ack::Done(done)));
-    }
-
-    /// What is done by now is worth a commit of its own, before the interval is over.
-    pub fn commit(&self) {
-        drop(self.0.send(Ack::Commit));
-    }
 }
 
 /// Drives one group member until shutdown.
@@ -166,7 +140,7 @@ impl Consumer {
             metrics,
             turn: Turn::untold(),
         };
-        (consumer, ProcessorSide { work: work_receiver, acks: Acks(acks_sender) })
+        (consumer, ProcessorSide { work: work_receiver, acks: Acks::new(acks_sender) })
     }
 
     /// Tells `turn` each time that the consumer turns: at least once a commit interval, unless the
