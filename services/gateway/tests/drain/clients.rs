@@ -211,33 +211,35 @@ fn upload(site: &str, id: &str) -> v1::UploadRequest {
     }
 }
 
-/// Whether an error of this kind is at the bottom of it.
+/// What lies beneath an error, itself first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// Whether an I/O error of this kind is beneath it.
 fn is(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == kind) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    chain(error).any(|e| e.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == kind))
+}
+
+/// Whether a GOAWAY without an error named an earlier stream as the last one taken, so that this one
+/// was not and may be sent again (RFC 9113, section 6.8). `h2` ends only such streams by it.
+fn is_goaway(error: &(dyn Error + 'static)) -> bool {
+    let is_one = |e: &h2::Error| {
+        e.is_go_away() && e.is_remote() && e.reason() == Some(h2::Reason::NO_ERROR)
+    };
+    chain(error).any(|e| e.downcast_ref().is_some_and(is_one))
 }
 
 /// How a call may end that the server did not take: with words and a time to come again, or unsent,
 /// since GOAWAY said in time that it would not be taken. Nobody may be left without an answer.
 fn judge(status: &Status, id: &str, told: &mut Told) {
     let is_answer = status.get_details_retry_info().is_some();
-    let mut causes: Vec<String> = Vec::new();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
     const UNSENT: [&str; 3] =
         ["operation was canceled", "connection closed", "connection was not ready"];
+    let causes: Vec<String> = chain(status).skip(1).map(ToString::to_string).collect();
     let is_unsent = causes.iter().any(|cause| UNSENT.contains(&cause.as_str()));
     let is_refused = is(status, io::ErrorKind::ConnectionRefused);
-    if !is_answer && !is_unsent && !is_refused {
+    if !is_answer && !is_unsent && !is_goaway(status) && !is_refused {
         told.broken.push(format!("{id}: {status:?}: {causes:?}"));
     }
 }
