@@ -6,7 +6,7 @@ const SECRET: [&str; 3] = ["PutSiteResponse", "RotateSiteTokenResponse", "Create
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    let files = ["upload", "event", "query", "admin"]
+    let files = ["upload", "event", "snapshot", "query", "admin"]
         .map(|name| root.join(format!("heliograph/v1/{name}.proto")));
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(&files, [&root])?;

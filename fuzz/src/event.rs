@@ -4,8 +4,9 @@
 use crate::rules;
 use bytes::Bytes;
 use heliograph_contract::event::{
-    DecodeError, HEADER_TYPE, TYPE_DOOR_TICK, TYPE_UPLOAD_ACCEPTED, UploadsEvent, decode_uploads,
-    encode_tick,
+    DecodeError, HEADER_TYPE, TYPE_DOOR_TICK, TYPE_SITE_WATCHED, TYPE_TICKS_MISSING,
+    TYPE_UPLOAD_ACCEPTED, UploadsEvent, decode_uploads, encode_tick, encode_ticks_missing,
+    encode_watched,
 };
 use heliograph_domain::upload::{TS_END, TS_MIN};
 
@@ -14,6 +15,8 @@ pub fn check(data: &[u8]) {
     let kind = match kind {
         b'u' => TYPE_UPLOAD_ACCEPTED,
         b't' => TYPE_DOOR_TICK,
+        b'w' => TYPE_SITE_WATCHED,
+        b'm' => TYPE_TICKS_MISSING,
         _ => "heliograph.v9.New",
     };
     let headers = [(HEADER_TYPE.into(), Bytes::from_static(kind.as_bytes()))];
@@ -29,6 +32,16 @@ pub fn check(data: &[u8]) {
             let encoded = encode_tick(&tick);
             let got = decode_uploads(&encoded.headers, Some(&encoded.value));
             assert_eq!(got, Ok(UploadsEvent::Tick(tick)));
+        }
+        Ok(UploadsEvent::Watched(watched)) => {
+            let encoded = encode_watched(&watched);
+            let got = decode_uploads(&encoded.headers, Some(&encoded.value));
+            assert_eq!(got, Ok(UploadsEvent::Watched(watched)));
+        }
+        Ok(UploadsEvent::TicksMissing(missing)) => {
+            let encoded = encode_ticks_missing(&missing);
+            let got = decode_uploads(&encoded.headers, Some(&encoded.value));
+            assert_eq!(got, Ok(UploadsEvent::TicksMissing(missing)));
         }
         Ok(UploadsEvent::Unknown(name)) => assert_eq!(name, kind),
         Err(DecodeError::Rule(violation)) => rules::violations(&[violation]),

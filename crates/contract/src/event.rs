@@ -18,6 +18,8 @@ use std::borrow::{Borrow, Cow};
 
 pub const TYPE_UPLOAD_ACCEPTED: &str = "heliograph.v1.UploadAccepted";
 pub const TYPE_DOOR_TICK: &str = "heliograph.v1.DoorTick";
+pub const TYPE_TICKS_MISSING: &str = "heliograph.v1.TicksMissing";
+pub const TYPE_SITE_WATCHED: &str = "heliograph.v1.SiteWatched";
 pub const TYPE_REGISTRY_ENTRY: &str = "heliograph.v1.RegistryEntry";
 pub const TYPE_DEAD_LETTER: &str = "heliograph.v1.DeadLetter";
 
@@ -41,6 +43,10 @@ pub struct Encoded {
 pub enum UploadsEvent {
     Upload(Upload),
     Tick(v1::DoorTick),
+    /// What the registry says of a site, for the detector.
+    Watched(v1::SiteWatched),
+    /// A detector has waited for ticks.
+    TicksMissing(v1::TicksMissing),
     /// A type that this version does not know: a newer writer's, to be passed over.
     Unknown(String),
 }
@@ -73,7 +79,12 @@ pub fn trace_of(headers: &[Header]) -> Option<TraceContext> {
     TraceContext::parse(header(headers, TRACEPARENT)?.as_bytes())
 }
 
-fn cloud_event(kind: &'static str, id: String, source: String, time: Timestamp) -> Vec<Header> {
+pub(crate) fn cloud_event(
+    kind: &'static str,
+    id: String,
+    source: String,
+    time: Timestamp,
+) -> Vec<Header> {
     let fixed = |name: &'static str, value: &'static str| {
         (Cow::Borrowed(name), Bytes::from_static(value.as_bytes()))
     };
@@ -109,6 +120,27 @@ pub fn encode_tick(tick: &v1::DoorTick) -> Encoded {
         key: None,
         headers: vec![(Cow::Borrowed(HEADER_TYPE), Bytes::from_static(TYPE_DOOR_TICK.as_bytes()))],
         value: tick.encode_to_vec().into(),
+    }
+}
+
+/// Encodes what the registry says of a site, for its partition of `heliograph.uploads`. It carries
+/// `ce_type` only, like a tick: both are for the pipeline itself.
+pub fn encode_watched(watched: &v1::SiteWatched) -> Encoded {
+    let kind = Bytes::from_static(TYPE_SITE_WATCHED.as_bytes());
+    Encoded {
+        key: Some(bytes_of(&watched.site_id)),
+        headers: vec![(Cow::Borrowed(HEADER_TYPE), kind)],
+        value: watched.encode_to_vec().into(),
+    }
+}
+
+/// Encodes that no ticks come, for the partition in which they are missing.
+pub fn encode_ticks_missing(missing: &v1::TicksMissing) -> Encoded {
+    let kind = Bytes::from_static(TYPE_TICKS_MISSING.as_bytes());
+    Encoded {
+        key: None,
+        headers: vec![(Cow::Borrowed(HEADER_TYPE), kind)],
+        value: missing.encode_to_vec().into(),
     }
 }
 
@@ -148,6 +180,15 @@ pub fn decode_uploads(
         }
         TYPE_DOOR_TICK => {
             Ok(UploadsEvent::Tick(v1::DoorTick::decode(value.clone()).map_err(malformed)?))
+        }
+        TYPE_TICKS_MISSING => Ok(UploadsEvent::TicksMissing(
+            v1::TicksMissing::decode(value.clone()).map_err(malformed)?,
+        )),
+        TYPE_SITE_WATCHED => {
+            let watched = v1::SiteWatched::decode(value.clone()).map_err(malformed)?;
+            SiteId::parse_from_log(&watched.site_id)?;
+            TenantId::parse(&watched.tenant_id)?;
+            Ok(UploadsEvent::Watched(watched))
         }
         other => Ok(UploadsEvent::Unknown(other.to_owned())),
     }

@@ -15,6 +15,7 @@ pub mod v1 {
 }
 
 pub mod access;
+pub mod alert;
 #[cfg(feature = "grpc")]
 pub mod error;
 pub mod event;

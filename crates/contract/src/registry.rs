@@ -64,6 +64,7 @@ fn site_to_wire(s: &Site, removed_at: Option<Timestamp>) -> v1::Site {
         upload_interval_s: s.upload_interval_s,
         reading_interval_s: s.reading_interval_s,
         rated_power_w: s.rated_power_w,
+        stale_after_s: s.stale_after_s.unwrap_or(0),
         token_hash: s.token_hash.clone(),
         removed_at_ms: removed_at.map(Timestamp::as_ms),
     }
@@ -115,6 +116,9 @@ pub fn tenant(t: v1::Tenant) -> Result<Tenant, Violation> {
     Ok(Tenant { id: TenantId::parse(&t.id)?, name: t.name })
 }
 
+/// A site of which nothing comes for a week is stale, whatever it was made for.
+const STALE_AFTER_MAX_S: u32 = 7 * 86_400;
+
 /// Checks a site as it came over the wire.
 ///
 /// # Errors
@@ -130,6 +134,12 @@ pub fn site(s: v1::Site) -> Result<Site, Violation> {
     if !(s.rated_power_w.is_finite() && s.rated_power_w >= 0.0) {
         return Err(Violation::new("rated_power_w", s.rated_power_w, "W, 0 when unknown"));
     }
+    let stale_after_s = (s.stale_after_s != 0).then_some(s.stale_after_s);
+    if stale_after_s.is_some_and(|secs| secs < s.upload_interval_s || secs > STALE_AFTER_MAX_S) {
+        let (interval, most) = (s.upload_interval_s, STALE_AFTER_MAX_S);
+        let want = format!("0, or the upload interval ({interval}) to {most} seconds");
+        return Err(Violation::new("stale_after_s", s.stale_after_s, want));
+    }
     heliograph_domain::rollup::zone(&s.zone)?;
     Ok(Site {
         id: SiteId::parse(&s.id)?,
@@ -139,6 +149,7 @@ pub fn site(s: v1::Site) -> Result<Site, Violation> {
         upload_interval_s: s.upload_interval_s,
         reading_interval_s: s.reading_interval_s,
         rated_power_w: s.rated_power_w,
+        stale_after_s,
         token_hash: s.token_hash,
     })
 }
@@ -180,6 +191,7 @@ mod tests {
                 upload_interval_s: 60,
                 reading_interval_s: 60,
                 rated_power_w: 49_500.0,
+                stale_after_s: Some(900),
                 token_hash: "00".into(),
             }),
             Entry::ApiToken(ApiToken {
@@ -218,6 +230,16 @@ mod tests {
                 "power is a number",
                 v1::Site { rated_power_w: -1.0, ..good.clone() },
                 "rated_power_w",
+            ),
+            (
+                "stale before the next upload is due",
+                v1::Site { stale_after_s: 59, ..good.clone() },
+                "stale_after_s",
+            ),
+            (
+                "stale after more than a week",
+                v1::Site { stale_after_s: 604_801, ..good.clone() },
+                "stale_after_s",
             ),
         ];
         for (name, bad, field) in rows {

@@ -2,7 +2,10 @@
 
 pub const UPLOADS: &str = "heliograph.uploads";
 pub const REGISTRY: &str = "heliograph.registry";
+pub const COHORTS: &str = "heliograph.cohorts";
+pub const ALERTS: &str = "heliograph.alerts";
+pub const SNAPSHOTS: &str = "heliograph.snapshots";
 pub const DEAD_LETTERS: &str = "heliograph.dead-letters";
 
 /// Every topic, in the order of its declaration.
-pub const ALL: [&str; 3] = [UPLOADS, REGISTRY, DEAD_LETTERS];
+pub const ALL: [&str; 6] = [UPLOADS, REGISTRY, COHORTS, ALERTS, SNAPSHOTS, DEAD_LETTERS];

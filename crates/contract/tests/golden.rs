@@ -10,9 +10,10 @@
 
 use bytes::Bytes;
 use heliograph_contract::{
+    alert::{Alert, decode_report, encode_report},
     event::{
         Encoded, Header, UploadsEvent, decode_uploads, encode_dead_letter, encode_tick,
-        encode_upload, header, trace_header, trace_of,
+        encode_ticks_missing, encode_upload, encode_watched, header, trace_header, trace_of,
     },
     registry, v1,
 };
@@ -187,7 +188,10 @@ fn door_ticks() {
         refused: 5,
         self_upload_ok: true,
         leaving: false,
+        since_last_ms: None,
+        retry_after_max_s: 0,
     };
+    let timed = v1::DoorTick { since_last_ms: Some(1_001), retry_after_max_s: 30, ..open.clone() };
     let leaving = v1::DoorTick {
         instance: "gw-a".into(),
         incarnation_ms: 1_767_225_600_000,
@@ -196,8 +200,11 @@ fn door_ticks() {
         refused: 0,
         self_upload_ok: false,
         leaving: true,
+        since_last_ms: None,
+        retry_after_max_s: 0,
     };
-    for (name, tick) in [("door_tick", open), ("door_tick_leaving", leaving)] {
+    let rows = [("door_tick", open), ("door_tick_timed", timed), ("door_tick_leaving", leaving)];
+    for (name, tick) in rows {
         let (headers, value) = golden(name, &encode_tick(&tick), &tick);
         assert_eq!(headers.len(), 1, "ticks carry ce_type only");
         assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Tick(tick)));
@@ -224,6 +231,7 @@ fn registry_entries() {
                 upload_interval_s: 300,
                 reading_interval_s: 60,
                 rated_power_w: 49_500.0,
+                stale_after_s: None,
                 token_hash: HASH.into(),
             }),
             Wire::Site(v1::Site {
@@ -234,6 +242,7 @@ fn registry_entries() {
                 upload_interval_s: 300,
                 reading_interval_s: 60,
                 rated_power_w: 49_500.0,
+                stale_after_s: 0,
                 token_hash: HASH.into(),
                 removed_at_ms: None,
             }),
@@ -293,6 +302,7 @@ fn a_removed_site_and_a_dated_token() {
         upload_interval_s: 300,
         reading_interval_s: 60,
         rated_power_w: 49_500.0,
+        stale_after_s: None,
         token_hash: String::new(),
     };
     let rows = [
@@ -307,6 +317,7 @@ fn a_removed_site_and_a_dated_token() {
                 upload_interval_s: 300,
                 reading_interval_s: 60,
                 rated_power_w: 49_500.0,
+                stale_after_s: 0,
                 token_hash: String::new(),
                 removed_at_ms: Some(at_ms),
             }),
@@ -399,4 +410,141 @@ fn every_golden_file_is_tested() {
     for stem in stems {
         assert!(source.contains(&format!("\"{stem}\"")), "{stem} is in no test");
     }
+}
+
+#[test]
+fn a_site_with_a_limit_of_its_own() {
+    use v1::registry_entry::Entry as Wire;
+    let site = Site {
+        id: SiteId::parse("plant-2").unwrap(),
+        tenant: TenantId::parse("green-energy").unwrap(),
+        name: "plant-2".into(),
+        zone: "Asia/Tokyo".into(),
+        upload_interval_s: 300,
+        reading_interval_s: 300,
+        rated_power_w: 0.0,
+        stale_after_s: Some(1_800),
+        token_hash: HASH.into(),
+    };
+    let wire = v1::Site {
+        id: "plant-2".into(),
+        tenant_id: "green-energy".into(),
+        name: "plant-2".into(),
+        zone: "Asia/Tokyo".into(),
+        upload_interval_s: 300,
+        reading_interval_s: 300,
+        token_hash: HASH.into(),
+        stale_after_s: 1_800,
+        ..Default::default()
+    };
+    let (entry, want) = (Entry::Site(site), v1::RegistryEntry { entry: Some(Wire::Site(wire)) });
+    let (_, value) = golden("registry_site_limited", &registry::encode(&entry), &want);
+    assert_eq!(registry::decode(&value), Ok(entry));
+}
+
+#[test]
+fn watched_sites() {
+    let watched = v1::SiteWatched {
+        site_id: "plant-1".into(),
+        version: 17,
+        tenant_id: "green-energy".into(),
+        upload_interval_s: 300,
+        stale_after_s: 900,
+        removed: false,
+    };
+    let removed = v1::SiteWatched { version: 21, removed: true, ..watched.clone() };
+    for (name, said) in [("site_watched", watched), ("site_watched_removed", removed)] {
+        let (headers, value) = golden(name, &encode_watched(&said), &said);
+        assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::Watched(said)));
+    }
+}
+
+#[test]
+fn alerts() {
+    let stale = v1::SiteWentStale {
+        site_id: "plant-1".into(),
+        tenant_id: "green-energy".into(),
+        reason: v1::StaleReason::Silent.into(),
+        last_upload_at_ms: Some(1_767_225_600_000),
+        silent_ms: 900_050,
+        limit_ms: 900_000,
+        grace_ms: 330_000,
+        closed_ms: 61_000,
+        partition: 7,
+        offset: 1_234,
+        decided_at_ms: 1_767_226_891_050,
+    };
+    let never = v1::SiteWentStale {
+        reason: v1::StaleReason::NeverReported.into(),
+        last_upload_at_ms: None,
+        grace_ms: 0,
+        closed_ms: 0,
+        ..stale.clone()
+    };
+    for (name, want) in [("site_went_stale", stale), ("site_went_stale_never_reported", never)] {
+        let alert = Alert::WentStale(want.clone());
+        let (headers, value) = golden(name, &alert.encode(), &want);
+        assert_eq!(Alert::decode(&headers, Some(&value)), Ok(Some(alert)));
+    }
+    let recovered = v1::SiteRecovered {
+        site_id: "plant-1".into(),
+        tenant_id: "green-energy".into(),
+        stale_id: "00112233445566778899aabbccddeeff".into(),
+        stale_since_ms: 1_767_226_891_050,
+        removed: false,
+        partition: 7,
+        offset: 2_345,
+        decided_at_ms: 1_767_230_000_000,
+    };
+    let alert = Alert::Recovered(recovered.clone());
+    let (headers, value) = golden("site_recovered", &alert.encode(), &recovered);
+    assert_eq!(header(&headers, "ce_id"), Some(alert.id().as_str()));
+    assert_eq!(Alert::decode(&headers, Some(&value)), Ok(Some(alert)));
+}
+
+#[test]
+fn doors_and_incidents() {
+    let reason = |instance: &str, why: v1::DoorWhy| v1::DoorReason {
+        instance: instance.into(),
+        why: why.into(),
+    };
+    let missing = v1::TicksMissing { waited_ms: 30_210 };
+    let (headers, value) = golden("ticks_missing", &encode_ticks_missing(&missing), &missing);
+    assert_eq!(decode_uploads(&headers, Some(&value)), Ok(UploadsEvent::TicksMissing(missing)));
+    let report = v1::DoorReport {
+        partition: 7,
+        offset: 1_234,
+        at_ms: 1_767_225_661_234,
+        closed: true,
+        closed_since_ms: 1_767_225_650_000,
+        reasons: vec![
+            reason("gw-a", v1::DoorWhy::GatewayRefused),
+            reason("", v1::DoorWhy::TicksMissing),
+        ],
+    };
+    let open = v1::DoorReport { offset: 2_345, closed: false, ..report.clone() };
+    for (name, report) in [("door_report", report), ("door_report_open", open)] {
+        let (headers, value) = golden(name, &encode_report(&report), &report);
+        assert_eq!(decode_report(&headers, Some(&value)), Ok(Some(report)));
+    }
+    let opened = v1::IncidentOpened {
+        cause: v1::IncidentCause::Ours.into(),
+        since_ms: 1_767_225_650_000,
+        reasons: vec![reason("gw-a", v1::DoorWhy::GatewayLost)],
+        partition: 7,
+        offset: 3,
+        decided_at_ms: 1_767_225_661_300,
+    };
+    let alert = Alert::IncidentOpened(opened.clone());
+    let (headers, value) = golden("incident_opened", &alert.encode(), &opened);
+    assert_eq!(Alert::decode(&headers, Some(&value)), Ok(Some(alert)));
+    let closed = v1::IncidentClosed {
+        incident_id: "00112233445566778899aabbccddeeff".into(),
+        since_ms: 1_767_225_650_000,
+        offset: 9,
+        decided_at_ms: 1_767_229_000_000,
+    };
+    let alert = Alert::IncidentClosed(closed.clone());
+    let (headers, value) = golden("incident_closed", &alert.encode(), &closed);
+    assert_eq!(Alert::decode(&headers, Some(&value)), Ok(Some(alert)));
 }

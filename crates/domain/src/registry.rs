@@ -28,8 +28,20 @@ pub struct Site {
     pub reading_interval_s: u32,
     /// Rated power P₀, DC at standard test conditions, in W; 0 when unknown.
     pub rated_power_w: f64,
+    /// The open time without an upload after which the site is stale, in seconds; none: by its upload
+    /// interval.
+    pub stale_after_s: Option<u32>,
     /// SHA-256 of the upload token, hex.
     pub token_hash: String,
+}
+
+impl Site {
+    /// The open time without an upload after which the site is stale, in seconds: its own, or three
+    /// upload intervals and no less than five minutes.
+    pub fn stale_limit_s(&self) -> u32 {
+        const LEAST_S: u32 = 300;
+        self.stale_after_s.unwrap_or(self.upload_interval_s.saturating_mul(3).max(LEAST_S))
+    }
 }
 
 /// A site that is gone. What it sent stays, and its days were cut by its zone.
@@ -214,6 +226,7 @@ mod tests {
             upload_interval_s: 60,
             reading_interval_s: 60,
             rated_power_w: 0.0,
+            stale_after_s: None,
             token_hash: token_hash(token),
         }
     }

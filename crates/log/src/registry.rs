@@ -74,6 +74,12 @@ impl Projection {
         self.view.borrow().registry.clone()
     }
 
+    /// The registry, and the offset in its topic up to which it has been read.
+    pub fn current_at(&self) -> (Arc<Registry>, u64) {
+        let view = self.view.borrow();
+        (view.registry.clone(), view.next_offset)
+    }
+
     /// Resolves when the topic is no longer followed: after the shutdown, or by a bug.
     pub async fn stopped(&self) {
         let mut view = self.view.clone();

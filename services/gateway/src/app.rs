@@ -99,7 +99,8 @@ impl App {
             log: log.clone(),
             door: door.clone(),
             self_upload_ok,
-            partitions: ticks(&config.instance, started, &partitions),
+            partitions: ticks(&config, started, &partitions),
+            started: tokio::time::Instant::now(),
             interval: config.tick_interval,
             leave_timeout: config.leave_timeout,
             metrics: metrics.ticks.clone(),
@@ -213,10 +214,11 @@ fn at_least_one(n: u32) -> NonZeroU32 {
 }
 
 fn ticks(
-    instance: &str,
+    config: &GatewayConfig,
     started: Timestamp,
     partitions: &[TopicPartition],
 ) -> Vec<(TopicPartition, PartitionTicks)> {
-    let fresh = |tp: &TopicPartition| (tp.clone(), PartitionTicks::new(instance, started.as_ms()));
-    partitions.iter().map(fresh).collect()
+    let retry_after_max_s = u32::try_from(config.retry_after_max.as_secs()).unwrap_or(u32::MAX);
+    let fresh = || PartitionTicks::new(&config.instance, started.as_ms(), retry_after_max_s);
+    partitions.iter().map(|tp| (tp.clone(), fresh())).collect()
 }

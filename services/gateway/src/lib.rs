@@ -15,7 +15,7 @@
 mod accept;
 mod app;
 mod capacity;
-mod door;
+pub mod door;
 mod grpc;
 mod http;
 mod influx;
@@ -26,7 +26,7 @@ mod rate;
 mod receive;
 mod self_upload;
 mod ticker;
-mod ticks;
+pub mod ticks;
 mod trace;
 
 pub use app::App;

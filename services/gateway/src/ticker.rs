@@ -28,6 +28,8 @@ pub struct Ticker {
     pub door: Arc<Door>,
     pub self_upload_ok: Arc<AtomicBool>,
     pub partitions: Vec<(TopicPartition, PartitionTicks)>,
+    /// When the gateway started.
+    pub started: Instant,
     pub interval: Duration,
     pub leave_timeout: Duration,
     pub metrics: TickMetrics,
@@ -74,10 +76,10 @@ impl Ticker {
     }
 
     fn append_due(&mut self, open: &Open, leaving: bool) {
-        let self_upload_ok = self.self_upload_ok.load(Relaxed);
+        let (now, self_upload_ok) = (self.started.elapsed(), self.self_upload_ok.load(Relaxed));
         for (at, (to, ticks)) in self.partitions.iter_mut().enumerate() {
             let fresh: Counts = self.door.take(to.partition);
-            let Some(tick) = ticks.due(fresh, self_upload_ok, leaving) else { continue };
+            let Some(tick) = ticks.due(now, fresh, self_upload_ok, leaving) else { continue };
             let record = NewRecord::event(to.clone(), encode_tick(&tick));
             let log = self.log.clone();
             open.push(async move { (at, log.append(record).await) }.boxed());

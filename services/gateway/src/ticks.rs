@@ -8,6 +8,7 @@
 //! and appends nothing (`ticker` does).
 
 use heliograph_contract::v1::DoorTick;
+use std::time::Duration;
 
 /// Uploads since the tick before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,8 +33,11 @@ impl Counts {
 pub struct PartitionTicks {
     instance: String,
     incarnation_ms: i64,
+    retry_after_max_s: u32,
     /// How many were acknowledged.
     acknowledged: u64,
+    /// When the last of these was written, since the gateway's start.
+    written: Option<Duration>,
     /// Counted, and on no tick that is under way or acknowledged.
     owed: Counts,
     phase: Phase,
@@ -42,30 +46,40 @@ pub struct PartitionTicks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
-    Unacknowledged { counts: Counts, leaving: bool },
+    Unacknowledged { counts: Counts, leaving: bool, written: Duration },
     Left,
 }
 
 impl PartitionTicks {
-    pub fn new(instance: &str, incarnation_ms: i64) -> Self {
+    /// `retry_after_max_s`: what the gateway tells those whom it refuses, at most.
+    pub fn new(instance: &str, incarnation_ms: i64, retry_after_max_s: u32) -> Self {
         Self {
             instance: instance.to_owned(),
             incarnation_ms,
+            retry_after_max_s,
             acknowledged: 0,
+            written: None,
             owed: Counts::default(),
             phase: Phase::Idle,
         }
     }
 
-    /// Time for a tick: the one to be appended now, or none while one is unacknowledged. `fresh`
-    /// is what was counted since the last call; it is kept in either case.
-    pub fn due(&mut self, fresh: Counts, self_upload_ok: bool, leaving: bool) -> Option<DoorTick> {
+    /// Time for a tick: the one to be appended now, or none while one is unacknowledged. `now` is
+    /// the time since the gateway's start, which no clock that is set can change; `fresh` is what was
+    /// counted since the last call, and is kept in either case.
+    pub fn due(
+        &mut self,
+        now: Duration,
+        fresh: Counts,
+        self_upload_ok: bool,
+        leaving: bool,
+    ) -> Option<DoorTick> {
         self.owed = self.owed.plus(fresh);
         if self.phase != Phase::Idle {
             return None;
         }
         let counts = std::mem::take(&mut self.owed);
-        self.phase = Phase::Unacknowledged { counts, leaving };
+        self.phase = Phase::Unacknowledged { counts, leaving, written: now };
         Some(DoorTick {
             instance: self.instance.clone(),
             incarnation_ms: self.incarnation_ms,
@@ -74,13 +88,16 @@ impl PartitionTicks {
             refused: counts.refused,
             self_upload_ok,
             leaving,
+            retry_after_max_s: self.retry_after_max_s,
+            since_last_ms: self.written.map(|last| ms(now.saturating_sub(last))),
         })
     }
 
     /// The log has the tick.
     pub fn acknowledged(&mut self) {
-        if let Phase::Unacknowledged { leaving, .. } = self.phase {
+        if let Phase::Unacknowledged { leaving, written, .. } = self.phase {
             self.acknowledged += 1;
+            self.written = Some(written);
             self.phase = if leaving { Phase::Left } else { Phase::Idle };
         }
     }
@@ -99,10 +116,16 @@ impl PartitionTicks {
     }
 }
 
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const NOW: Duration = Duration::ZERO;
 
     const NONE: Counts = Counts { accepted: 0, refused: 0 };
 
@@ -116,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_tick_says_who_what_and_how() {
-        let mut ticks = PartitionTicks::new("g1", 7);
+        let mut ticks = PartitionTicks::new("g1", 7, 30);
         let want = DoorTick {
             instance: "g1".into(),
             incarnation_ms: 7,
@@ -125,48 +148,69 @@ mod tests {
             refused: 1,
             self_upload_ok: true,
             leaving: false,
+            since_last_ms: None,
+            retry_after_max_s: 30,
         };
-        assert_eq!(ticks.due(counts(3, 1), true, false), Some(want));
+        assert_eq!(ticks.due(NOW, counts(3, 1), true, false), Some(want));
     }
 
     #[test]
     fn never_more_than_one_is_unacknowledged_and_what_came_meanwhile_is_on_the_next() {
-        let mut ticks = PartitionTicks::new("g1", 0);
-        assert_eq!(told(ticks.due(counts(1, 0), true, false)), Some((1, counts(1, 0))));
-        assert_eq!(ticks.due(counts(2, 0), true, false), None);
-        assert_eq!(ticks.due(counts(0, 4), true, false), None);
+        let mut ticks = PartitionTicks::new("g1", 0, 30);
+        assert_eq!(told(ticks.due(NOW, counts(1, 0), true, false)), Some((1, counts(1, 0))));
+        assert_eq!(ticks.due(NOW, counts(2, 0), true, false), None);
+        assert_eq!(ticks.due(NOW, counts(0, 4), true, false), None);
         ticks.acknowledged();
-        assert_eq!(told(ticks.due(NONE, true, false)), Some((2, counts(2, 4))));
+        assert_eq!(told(ticks.due(NOW, NONE, true, false)), Some((2, counts(2, 4))));
     }
 
     #[test]
     fn the_tick_after_a_failed_one_stands_for_both() {
-        let mut ticks = PartitionTicks::new("g1", 0);
-        assert_eq!(told(ticks.due(counts(1, 0), true, false)), Some((1, counts(1, 0))));
+        let mut ticks = PartitionTicks::new("g1", 0, 30);
+        assert_eq!(told(ticks.due(NOW, counts(1, 0), true, false)), Some((1, counts(1, 0))));
         ticks.failed();
-        assert_eq!(told(ticks.due(counts(0, 2), false, false)), Some((1, counts(1, 2))));
+        assert_eq!(told(ticks.due(NOW, counts(0, 2), false, false)), Some((1, counts(1, 2))));
         ticks.acknowledged();
-        assert_eq!(told(ticks.due(NONE, true, false)), Some((2, NONE)));
+        assert_eq!(told(ticks.due(NOW, NONE, true, false)), Some((2, NONE)));
+    }
+
+    #[test]
+    fn a_tick_says_how_long_ago_the_last_acknowledged_one_was_written() {
+        let mut ticks = PartitionTicks::new("g1", 0, 30);
+        let mut at = |secs: u64, is_taken: bool| {
+            let tick = ticks.due(Duration::from_secs(secs), NONE, true, false);
+            if is_taken {
+                ticks.acknowledged()
+            } else {
+                ticks.failed()
+            }
+            tick.and_then(|tick| tick.since_last_ms)
+        };
+        assert_eq!([at(5, false), at(6, true)], [None, None]);
+        assert_eq!(
+            [at(7, true), at(10, false), at(40, true)].map(Option::unwrap),
+            [1_000, 3_000, 33_000]
+        );
     }
 
     #[test]
     fn leaving_is_the_last_tick_and_is_tried_again_until_it_is_there() {
-        let mut ticks = PartitionTicks::new("g1", 0);
-        assert_eq!(ticks.due(NONE, true, true).map(|t| t.leaving), Some(true));
+        let mut ticks = PartitionTicks::new("g1", 0, 30);
+        assert_eq!(ticks.due(NOW, NONE, true, true).map(|t| t.leaving), Some(true));
         ticks.failed();
         assert!(!ticks.has_left());
-        assert_eq!(ticks.due(NONE, true, true).map(|t| t.leaving), Some(true));
+        assert_eq!(ticks.due(NOW, NONE, true, true).map(|t| t.leaving), Some(true));
         ticks.acknowledged();
         assert!(ticks.has_left());
-        assert_eq!(ticks.due(NONE, true, true), None);
+        assert_eq!(ticks.due(NOW, NONE, true, true), None);
     }
 
     #[test]
     fn an_answer_to_nothing_changes_nothing() {
-        let mut ticks = PartitionTicks::new("g1", 0);
+        let mut ticks = PartitionTicks::new("g1", 0, 30);
         ticks.acknowledged();
         ticks.failed();
-        assert_eq!(told(ticks.due(NONE, true, false)), Some((1, NONE)));
+        assert_eq!(told(ticks.due(NOW, NONE, true, false)), Some((1, NONE)));
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -208,7 +252,7 @@ mod tests {
         fn counts_are_never_lost_or_doubled_over_failing_ticks(
             steps in proptest::collection::vec(step(), 0..60)
         ) {
-            let mut ticks = PartitionTicks::new("g1", 0);
+            let mut ticks = PartitionTicks::new("g1", 0, 30);
             let (mut log, mut open) = (Vec::<DoorTick>::new(), None::<DoorTick>);
             // The shell leaves when no upload is open any more, and then does not come back.
             let (mut counted, mut leaves) = (NONE, false);
@@ -218,7 +262,7 @@ mod tests {
                         let fresh = if leaves { NONE } else { fresh };
                         leaves |= leaving;
                         counted = counted.plus(fresh);
-                        let due = ticks.due(fresh, true, leaves);
+                        let due = ticks.due(NOW, fresh, true, leaves);
                         prop_assert_eq!(due.is_some(), open.is_none() && !ticks.has_left());
                         open = due.or(open);
                     }
@@ -237,7 +281,7 @@ mod tests {
                 ticks.acknowledged();
             }
             if !ticks.has_left() {
-                log.extend(ticks.due(NONE, true, true));
+                log.extend(ticks.due(NOW, NONE, true, true));
                 ticks.acknowledged();
             }
             prop_assert!(ticks.has_left());

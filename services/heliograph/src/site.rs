@@ -71,6 +71,10 @@ struct AddArgs {
     /// Rated power (DC, STC) in W; 0 when unknown.
     #[arg(long, default_value_t = 0.0)]
     rated_power_w: f64,
+    /// Stale after so long without an upload, in seconds in which our door was open; 0: three upload
+    /// intervals, and no less than 300.
+    #[arg(long, default_value_t = 0)]
+    stale_after_s: u32,
     /// Print one JSON object with the site and its token.
     #[arg(long)]
     json: bool,
@@ -100,6 +104,10 @@ struct SetArgs {
     /// Rated power (DC, STC) in W; 0 when unknown.
     #[arg(long)]
     rated_power_w: Option<f64>,
+    /// Stale after so long without an upload, in seconds in which our door was open; 0: by the upload
+    /// interval.
+    #[arg(long)]
+    stale_after_s: Option<u32>,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -175,6 +183,7 @@ async fn add(args: AddArgs) -> anyhow::Result<()> {
         upload_interval_s: args.upload_interval_s,
         reading_interval_s: args.reading_interval_s.unwrap_or(args.upload_interval_s),
         rated_power_w: args.rated_power_w,
+        stale_after_s: args.stale_after_s,
         ..Default::default()
     };
     let (id, tenant) = (site.id.clone(), site.tenant_id.clone());
@@ -206,12 +215,13 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
         upload_interval_s: args.upload_interval_s,
         reading_interval_s: args.reading_interval_s,
         rated_power_w: args.rated_power_w,
+        stale_after_s: args.stale_after_s,
     };
     let nothing = ChangeSiteRequest { site_id: args.id.clone(), ..Default::default() };
     anyhow::ensure!(
         request != nothing,
         "nothing to change: name at least one of --tenant, --name, --upload-interval-s, \
-         --reading-interval-s, --rated-power-w"
+         --reading-interval-s, --rated-power-w, --stale-after-s"
     );
     Access::within(&args.access, async |access| {
         access.admin().change_site(request).await.map_err(|status| {
@@ -231,8 +241,16 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let sites = Access::within(&args.access, async |access| put::all_sites(access).await).await?;
     let wanted = |tenant: &str| args.tenant.as_deref().is_none_or(|only| only == tenant);
-    let mut rows =
-        table(&["site", "name", "tenant", "zone", "uploads every", "measures every", "rated"]);
+    let mut rows = table(&[
+        "site",
+        "name",
+        "tenant",
+        "zone",
+        "uploads every",
+        "measures every",
+        "rated",
+        "stale after",
+    ]);
     let mut count = 0;
     for site in sites.into_iter().filter(|site| wanted(&site.tenant_id)) {
         count += 1;
@@ -241,7 +259,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
                 "site": site.site_id, "tenant": site.tenant_id, "name": site.name,
                 "zone": site.zone, "upload_interval_s": site.upload_interval_s,
                 "reading_interval_s": site.reading_interval_s,
-                "rated_power_w": site.rated_power_w,
+                "rated_power_w": site.rated_power_w, "stale_after_s": site.stale_after_s,
             }))?;
             continue;
         }
@@ -257,6 +275,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
             format!("{} s", site.upload_interval_s),
             format!("{} s", site.reading_interval_s),
             rated,
+            format!("{} s", site.stale_after_s),
         ]);
     }
     match args.json {

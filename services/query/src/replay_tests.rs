@@ -20,6 +20,7 @@ fn registry() -> Registry {
         upload_interval_s: 60,
         reading_interval_s: 60,
         rated_power_w: 0.0,
+        stale_after_s: None,
         token_hash: "00".into(),
     }));
     registry

@@ -25,6 +25,7 @@ pub fn summary(site: &Site) -> v1::SiteSummary {
         upload_interval_s: site.upload_interval_s,
         reading_interval_s: site.reading_interval_s,
         rated_power_w: site.rated_power_w,
+        stale_after_s: site.stale_limit_s(),
     }
 }
 

@@ -43,7 +43,8 @@ pub fn decode(record: &Record) -> Outcome {
             received_at: upload.received_at,
             readings: last_of_each(upload.readings.into_iter().enumerate().collect()).0,
         }),
-        Ok(UploadsEvent::Tick(_) | UploadsEvent::Unknown(_)) => Outcome::Ignored,
+        // For the pipeline itself, or of a newer version.
+        Ok(_) => Outcome::Ignored,
         Err(error) => Outcome::DeadLetter(error),
     }
 }

@@ -174,6 +174,7 @@ pub async fn put_site(log: &dyn Log, site: &str) {
         upload_interval_s: 60,
         reading_interval_s: 60,
         rated_power_w: 0.0,
+        stale_after_s: None,
         token_hash: token_hash(&format!("token-{site}")),
     });
     let to = TopicPartition::new(topic::REGISTRY, 0);

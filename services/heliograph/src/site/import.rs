@@ -35,7 +35,7 @@ const SHOWN_MAX: usize = 100;
 /// Register many sites from a file, or change them; all rows or none
 ///
 /// Columns: id, tenant and zone; also name, upload_interval_s (60 without it), reading_interval_s
-/// (the upload interval without it) and rated_power_w. Sites that are there are changed to what the
+/// (the upload interval without it), rated_power_w and stale_after_s. Sites that are there are changed to what the
 /// file says and keep their tokens. Tenants that are new are added.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  heliograph site import sites.csv --dry-run\n  \
@@ -213,6 +213,13 @@ fn is_equal(known: &SiteSummary, site: &Site) -> bool {
         && known.upload_interval_s == site.upload_interval_s
         && known.reading_interval_s == site.reading_interval_s
         && known.rated_power_w == site.rated_power_w
+        && has_limit(known, site)
+}
+
+/// What is asked for as "by the upload interval" is shown as what comes of it.
+fn has_limit(known: &SiteSummary, site: &Site) -> bool {
+    heliograph_contract::registry::site(Site { id: known.site_id.clone(), ..site.clone() })
+        .is_ok_and(|site| site.stale_limit_s() == known.stale_after_s)
 }
 
 fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {

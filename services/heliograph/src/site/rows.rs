@@ -9,8 +9,16 @@ use std::{collections::HashMap, fmt};
 
 /// Rows of one file.
 const ROWS_MAX: usize = 100_000;
-const COLUMNS: [&str; 7] =
-    ["id", "tenant", "name", "zone", "upload_interval_s", "reading_interval_s", "rated_power_w"];
+const COLUMNS: [&str; 8] = [
+    "id",
+    "tenant",
+    "name",
+    "zone",
+    "upload_interval_s",
+    "reading_interval_s",
+    "rated_power_w",
+    "stale_after_s",
+];
 const UPLOAD_INTERVAL_S: u32 = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -177,6 +185,7 @@ impl Reading {
                 .or(upload_interval_s)
                 .unwrap_or(UPLOAD_INTERVAL_S),
             rated_power_w: cells.number("rated_power_w").unwrap_or_default(),
+            stale_after_s: cells.seconds("stale_after_s").unwrap_or_default(),
             id: id.unwrap_or_default(),
             ..Default::default()
         };
@@ -235,7 +244,11 @@ impl Cells {
             other => other.as_u64().and_then(|n| u32::try_from(n).ok()),
         };
         if seconds.is_none() {
-            self.wrong.push(Violation::new(column, value, "1 to 86400 seconds"));
+            let want = match column {
+                "stale_after_s" => "seconds, 0 for three upload intervals",
+                _ => "1 to 86400 seconds",
+            };
+            self.wrong.push(Violation::new(column, value, want));
         }
         seconds
     }
@@ -272,6 +285,15 @@ fn broken_rules(site: &Site) -> Vec<Violation> {
         ("upload_interval_s", Site { upload_interval_s: s.upload_interval_s, ..sound() }),
         ("reading_interval_s", Site { reading_interval_s: s.reading_interval_s, ..sound() }),
         ("rated_power_w", Site { rated_power_w: s.rated_power_w, ..sound() }),
+        (
+            "stale_after_s",
+            // Held against its own interval, where that is none of the mistakes.
+            Site {
+                stale_after_s: s.stale_after_s,
+                upload_interval_s: s.upload_interval_s.clamp(1, 86_400),
+                ..sound()
+            },
+        ),
     ];
     let broken = |(column, one): (&str, Site)| {
         let violation = registry::site(one).err()?;

@@ -72,7 +72,7 @@ async fn a_sites_life(on: OnLog) -> anyhow::Result<()> {
     ensure!(said.contains("site.upload_interval_s: got 0, want 1 to 86400 seconds"), "{said}");
     let want = json!({ "site": "s1", "tenant": "t1", "name": "Roof", "zone": "Asia/Tokyo",
                        "upload_interval_s": 60, "reading_interval_s": 60,
-                       "rated_power_w": 49500.0 });
+                       "rated_power_w": 49500.0, "stale_after_s": 300 });
     ensure!(sites(&up)? == [want], "{:?}", sites(&up)?);
 
     let second = done(&up, &["site", "rotate-token", "s1"])?;

@@ -63,6 +63,7 @@ pub async fn change(
         upload_interval_s: request.upload_interval_s.unwrap_or(known.upload_interval_s),
         reading_interval_s: request.reading_interval_s.unwrap_or(known.reading_interval_s),
         rated_power_w: request.rated_power_w.unwrap_or(known.rated_power_w),
+        stale_after_s: request.stale_after_s.unwrap_or(known.stale_after_s.unwrap_or(0)),
         token_hash: known.token_hash.clone(),
         removed_at_ms: None,
     })?;

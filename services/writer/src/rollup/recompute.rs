@@ -213,6 +213,7 @@ mod tests {
             upload_interval_s: 60,
             reading_interval_s: 60,
             rated_power_w: 0.0,
+            stale_after_s: None,
             token_hash: String::new(),
         })
     }
