@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for each binary, from one build:
 #
-#   docker build --target gateway --tag heliograph/gateway:0.1.0 .      (writer, query, cli as well)
+#   docker build --target gateway --tag heliograph/gateway:0.1.0 .      (writer, detector, query, cli as well)
 #
 # Base images are pinned by tag. A digest would pin them harder; write one beside the tag when you
 # have pulled and looked at it (tag@sha256:…). What runs in here stands in scripts/image-build.sh,
@@ -51,6 +51,13 @@ LABEL org.opencontainers.image.title="heliograph-writer" \
 COPY --from=build /out/heliograph-writer /usr/local/bin/
 EXPOSE 9090
 ENTRYPOINT ["/usr/local/bin/heliograph-writer"]
+
+FROM runtime AS detector
+LABEL org.opencontainers.image.title="heliograph-detector" \
+      org.opencontainers.image.description="Decides which sites have fallen silent"
+COPY --from=build /out/heliograph-detector /usr/local/bin/
+EXPOSE 9090
+ENTRYPOINT ["/usr/local/bin/heliograph-detector"]
 
 FROM runtime AS query
 LABEL org.opencontainers.image.title="heliograph-query" \

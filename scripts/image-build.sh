@@ -18,14 +18,15 @@ install() {
 }
 
 build() { # OUT
-    binaries='heliograph heliograph-gateway heliograph-writer heliograph-query'
+    binaries='heliograph heliograph-gateway heliograph-writer heliograph-detector heliograph-query'
     # The toolchain is that of the builder's image, which has no clippy and no rustfmt to add.
     RUSTUP_TOOLCHAIN=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
     # Names of functions stay for backtraces; lines would be half of an image.
     export RUSTUP_TOOLCHAIN CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_INCREMENTAL=0
     # `tls`: Kafka on a cluster wants TLS and SCRAM.
     cargo build --release --locked --bins -p heliograph -p heliograph-gateway \
-        -p heliograph-writer -p heliograph-query -p heliograph-log --features heliograph-log/tls
+        -p heliograph-writer -p heliograph-detector -p heliograph-query -p heliograph-log \
+        --features heliograph-log/tls
     mkdir -p "$1"
     for binary in $binaries; do
         cp "${CARGO_TARGET_DIR:-target}/release/$binary" "$1/"

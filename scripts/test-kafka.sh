@@ -11,9 +11,9 @@ only_kafka=(separate:: brokers:: faults_show)
 
 run() {
     local status=0
-    cargo test --locked -p heliograph-log --test kafka || status=$?
-    cargo test --locked -p heliograph-log --test conformance -- kafka:: || status=$?
-    cargo test --locked -p heliograph --test e2e -- kafka:: "${only_kafka[@]}" || status=$?
+    cargo test --workspace --locked --test kafka || status=$?
+    cargo test --workspace --locked --test conformance -- kafka:: || status=$?
+    cargo test --workspace --locked --test e2e -- kafka:: "${only_kafka[@]}" || status=$?
     return "$status"
 }
 
@@ -22,7 +22,7 @@ if [ "${1:-}" = --beside-brokers ]; then
     exit
 fi
 scripts/setup.sh test
-cargo build --workspace --locked
+cargo test --workspace --locked --no-run
 status=0
 scripts/kafka/with-brokers.sh "$0" --beside-brokers | tee "$log" || status=$?
 echo "with three brokers of their own:"

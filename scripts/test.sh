@@ -14,6 +14,8 @@ printf '0 passed, 1 failed\n' >"$result"
 scripts/setup.sh test
 status=0
 tests=(cargo test --workspace --locked --no-fail-fast)
+# One more than there are cores: the long ones mostly wait, for a broker or a time-out.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
 : >"$log"
 # Compiled first, so that the brokers do not stand beside the compiler.
 if "${tests[@]}" --no-run "$@"; then

@@ -17,6 +17,14 @@ def replace(old: str, new: str) -> Edit:
     return edit
 
 
+def first(old: str, new: str) -> Edit:
+    """Replaces the first of several places; of the topics that is heliograph.uploads."""
+    def edit(text: str) -> str:
+        assert old in text, f"no place has {old!r}"
+        return text.replace(old, new, 1)
+    return edit
+
+
 def append(more: str) -> Edit:
     return lambda text: text + more
 
@@ -250,7 +258,7 @@ CASES = [
 
     # ---- topics and the cluster that keeps them
     Case("topics", "another number of partitions", TOPICS,
-         replace("partitions: 12", "partitions: 24"),
+         first("partitions: 12", "partitions: 24"),
          ("KafkaTopic heliograph.uploads", "spec.partitions: got 24, want 12")),
     Case("topics", "a topic that is missing", TOPICS,
          replace("name: heliograph.dead-letters", "name: heliograph.deadletters"),
@@ -258,14 +266,14 @@ CASES = [
     Case("topics", "a topic that nobody declared", "schemas/kafka/topics.toml",
          replace('name = "heliograph.dead-letters"', 'name = "heliograph.letters"'),
          ("KafkaTopic heliograph.dead-letters", "is not declared")),
-    Case("topics", "a shorter retention", TOPICS, replace("retention.ms: 604800000",
-                                                          "retention.ms: 86400000"),
+    Case("topics", "a shorter retention", TOPICS,
+         first("retention.ms: 604800000", "retention.ms: 86400000"),
          ("heliograph.uploads", "retention.ms: got 86400000, want 604800000")),
     Case("topics", "times of the sender", TOPICS,
-         lambda text: text.replace("LogAppendTime", "CreateTime", 1),
+         first("LogAppendTime", "CreateTime"),
          ("message.timestamp.type: got CreateTime, want LogAppendTime",)),
-    Case("topics", "records that do not fit", TOPICS, replace("max.message.bytes: 1114112",
-                                                              "max.message.bytes: 1048576"),
+    Case("topics", "records that do not fit", TOPICS,
+         first("max.message.bytes: 1114112", "max.message.bytes: 1048576"),
          ("max.message.bytes: got 1048576, want 1114112",)),
     Case("topics", "one copy in production", f"{PROD}/patches/topic.yaml",
          replace("(path: /spec/replicas\n  value:) 3", r"\1 1"),

@@ -9,7 +9,7 @@ from policy import IMAGE
 from settings import DRAIN_KEYS, load, rest_secs, seconds
 from tree import Finding, Tree
 
-OURS = ("migrate", "gateway", "writer", "query")
+OURS = ("migrate", "gateway", "writer", "detector", "query")
 
 
 def check(tree: Tree) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from tree import WORKLOADS, Finding, Overlay, Resource, Tree
 LISTENERS: dict[str, dict[str, str]] = {
     "gateway": {"http": "gateway.listen", "ops": "gateway.ops.listen"},
     "writer": {"ops": "writer.ops.listen"},
+    "detector": {"ops": "detector.ops.listen"},
     "query": {"grpc": "query.listen", "ops": "query.ops.listen"},
 }
 # What a pod of ours calls: the NetworkPolicy to it must be there, and no other.

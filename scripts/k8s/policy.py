@@ -10,6 +10,7 @@ COMPONENTS = {
     "base",
     "clickhouse",
     "config",
+    "detector",
     "gateway",
     "kafka",
     "migrate",

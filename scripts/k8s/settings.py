@@ -23,12 +23,13 @@ DRAIN_KEYS: dict[str, tuple[str, ...]] = {
     ),
     # The last commit is one question to the brokers.
     "writer": ("writer.consumer.drain_timeout_ms", "log.kafka.request_timeout_ms"),
+    "detector": ("detector.consumer.drain_timeout_ms", "log.kafka.request_timeout_ms"),
     "query": ("query.http.leave_delay", "query.http.drain_timeout"),
 }
 SHUTDOWN_WORDS = re.compile(r"(^|[._])(drain|leave|leaving|shutdown)")
 # A consumer that leaves its group waits for the brokers (CLOSE_TIMEOUT of crates/log/src/kafka/group.rs),
-# and then for its last rollups (ROLL_UP_MAX of services/writer/src/app.rs: 3 s).
-GROUP_REST_SECS = {"writer": 13.0}
+# and the writer then for its last rollups (ROLL_UP_MAX of services/writer/src/app.rs: 3 s).
+GROUP_REST_SECS = {"writer": 13.0, "detector": 10.0}
 # What no key says: handshakes in the backlog (crates/service/src/http/listener.rs), and blocking
 # calls that may go on after all that (crates/service/src/runtime.rs: 2 s).
 RUNTIME_REST_SECS = 3.0
@@ -119,7 +120,7 @@ def check(tree: Tree) -> Iterator[Finding]:
             yield from _kafka(overlay, workload, loaded)
             if loaded.get("store.user"):
                 yield from _clickhouse(overlay, workload, loaded)
-            if workload.name == "writer":
+            if workload.name in ("writer", "detector"):
                 yield from _partitions(overlay, workload)
 
 
@@ -179,7 +180,7 @@ def _leaves(table: dict[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _instance(workload: Resource) -> Iterator[Finding]:
-    if workload.name not in ("gateway", "writer"):
+    if workload.name not in ("gateway", "writer", "detector"):
         return
     name = f"HELIOGRAPH_{workload.name.upper()}__INSTANCE"
     env = {v["name"]: v for v in workload.pod["containers"][0].get("env", [])}

@@ -7,5 +7,5 @@ set -eu
 cd "$root"
 python=$(scripts/python-env.sh k8s)
 kustomize=$(scripts/fetch-kustomize.sh)
-[ -x target/debug/heliograph ] || cargo build --quiet --locked -p heliograph --bin heliograph
+[ -x target/debug/heliograph ] || cargo test --quiet --workspace --locked --no-run
 "$python" scripts/k8s/test_checks.py --kustomize "$kustomize" --binary target/debug/heliograph "$@"

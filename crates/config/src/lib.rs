@@ -6,12 +6,15 @@
 //! `docs/heliograph.toml`, which a test holds against these types.
 
 pub mod args;
+pub mod detector;
 pub mod gateway;
+mod instance;
 pub mod query;
 pub mod show;
 pub mod writer;
 
 pub use args::ConfigArgs;
+pub use detector::DetectorConfig;
 pub use gateway::GatewayConfig;
 pub use heliograph_log::LogConfig;
 pub use heliograph_service::config::{ConfigError, Loaded, Mistake, Origin};
@@ -32,6 +35,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub gateway: GatewayConfig,
     pub writer: WriterConfig,
+    pub detector: DetectorConfig,
     pub query: QueryConfig,
 }
 
@@ -44,6 +48,7 @@ impl Settings for Config {
             self.store.violations(),
             self.gateway.violations(),
             self.writer.violations(),
+            self.detector.violations(),
             self.query.violations(),
         ]
         .concat()
@@ -62,6 +67,7 @@ impl Config {
 pub enum Reader {
     Gateway,
     Writer,
+    Detector,
     Query,
     /// `heliograph migrate`.
     Migrate,
@@ -75,9 +81,10 @@ impl Reader {
         match self {
             Self::Gateway => &["log", "gateway"],
             Self::Writer => &["log", "store", "writer"],
+            Self::Detector => &["log", "detector"],
             Self::Query => &["log", "store", "query"],
             Self::Migrate => &["log", "store"],
-            Self::Up => &["gateway", "writer", "query"],
+            Self::Up => &["gateway", "writer", "detector", "query"],
         }
     }
 

@@ -24,6 +24,10 @@ pub struct QueryConfig {
     /// `ReadLog` streams at a time; they have places of their own, so that an audit of hours takes
     /// none from viewers.
     pub log_streams_max: usize,
+    /// `SubscribeAlerts` streams at a time, …
+    pub alert_streams_max: usize,
+    /// … and of one tenant.
+    pub tenant_alert_streams_max: usize,
     /// The longest that a call may take, whatever its own deadline says.
     #[serde(with = "heliograph_service::config::duration")]
     pub deadline_max: Duration,
@@ -48,6 +52,8 @@ impl Default for QueryConfig {
             concurrency_max: 16,
             tenant_concurrency_max: 8,
             log_streams_max: 4,
+            alert_streams_max: 256,
+            tenant_alert_streams_max: 16,
             deadline_max: Duration::from_secs(30),
             points_max: 100_000,
             series_max: 2_000,
@@ -76,6 +82,8 @@ impl QueryConfig {
         found.range("concurrency_max", self.concurrency_max, 1, 100_000);
         found.range("tenant_concurrency_max", self.tenant_concurrency_max, 1, 100_000);
         found.range("log_streams_max", self.log_streams_max, 1, 100_000);
+        found.range("alert_streams_max", self.alert_streams_max, 1, 100_000);
+        found.range("tenant_alert_streams_max", self.tenant_alert_streams_max, 1, 100_000);
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(3_600));
         found.time("deadline_max", self.deadline_max, least, most);
         if self.points_max == 0 || self.points_max > POINTS_LIMIT {
@@ -112,6 +120,16 @@ mod tests {
                 "tenant_concurrency_max",
             ),
             ("no streams", QueryConfig { log_streams_max: 0, ..good.clone() }, "log_streams_max"),
+            (
+                "no alerts",
+                QueryConfig { alert_streams_max: 0, ..good.clone() },
+                "alert_streams_max",
+            ),
+            (
+                "no alerts for a tenant",
+                QueryConfig { tenant_alert_streams_max: 0, ..good.clone() },
+                "tenant_alert_streams_max",
+            ),
             (
                 "a deadline that nothing can meet",
                 QueryConfig { deadline_max: Duration::ZERO, ..good.clone() },

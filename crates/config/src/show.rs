@@ -10,7 +10,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 /// In the order in which data flow through them.
-const SECTIONS: [&str; 5] = ["log", "store", "gateway", "writer", "query"];
+const SECTIONS: [&str; 6] = ["log", "store", "gateway", "writer", "detector", "query"];
 
 /// Every section and key.
 pub fn toml(loaded: &Loaded<Config>) -> String {

@@ -1,5 +1,6 @@
 //! Section `[writer]` of the configuration.
 
+use crate::instance;
 use heliograph_domain::{Violation, Violations};
 use heliograph_log::consumer::ConsumerConfig;
 use heliograph_service::{
@@ -74,14 +75,7 @@ impl WriterConfig {
     pub fn violations(&self) -> Vec<Violation> {
         let (tick, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
         let mut found = Violations::of("writer");
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if self.instance.len() > 200 || !self.instance.chars().all(plain) {
-            let want = "at most 200 ASCII letters, digits or . _ -, or nothing";
-            found.add("instance", format_args!("{:?}", self.instance), want);
-        }
-        // Brokers take no others, unless told to (group.min.session.timeout.ms and its fellow).
-        let (least, most) = (Duration::from_secs(6), Duration::from_secs(1_800));
-        found.time("session_timeout", self.session_timeout, least, most);
+        instance::check_member(&mut found, &self.instance, self.session_timeout);
         // One INSERT of more rows than this is cut into several parts by ClickHouse
         // (max_insert_block_size), and a block must land whole or not at all.
         found.range("block_rows_max", self.block_rows_max, 1, 1_000_000);

@@ -42,7 +42,7 @@ const NAMES: &[Row] = &[
         "a section of another program",
         "[database]",
         "",
-        "database: got an unknown section, want one of gateway, log, query, store, writer \
+        "database: got an unknown section, want one of detector, gateway, log, query, store, writer \
          (line 1 of FILE)",
     ),
     (
@@ -240,6 +240,19 @@ const VALUES: &[Row] = &[
         "",
         "writer.consumer.drain_timeout_ms: got 10000, want less than the session_timeout (10s), \
          in ms",
+    ),
+    (
+        "a drain longer than the session, of the detector",
+        "[detector]\nsession_timeout = \"10s\"",
+        "",
+        "detector.consumer.drain_timeout_ms: got 10000, want less than the session_timeout (10s), \
+         in ms",
+    ),
+    (
+        "a snapshot that is never made",
+        "[detector]\nsnapshot_interval = \"2h\"",
+        "",
+        "detector.snapshot_interval: got 7200s, want 1s to 3600s (line 2 of FILE)",
     ),
     (
         "a block that ClickHouse would cut",

@@ -41,6 +41,7 @@ pub const METHODS: &[Row] = &[
     ("/heliograph.v1.QueryService/ListSites",       AtLeast(Viewer, Unary)),
     ("/heliograph.v1.QueryService/GetSite",         AtLeast(Viewer, Unary)),
     ("/heliograph.v1.QueryService/QueryReadings",   AtLeast(Viewer, Unary)),
+    ("/heliograph.v1.QueryService/SubscribeAlerts", AtLeast(Viewer, Stream)),
     ("/heliograph.v1.AdminService/PutTenant",       AtLeast(Operator, Unary)),
     ("/heliograph.v1.AdminService/ListTenants",     AtLeast(Operator, Unary)),
     ("/heliograph.v1.AdminService/RemoveTenant",    AtLeast(Operator, Unary)),

@@ -14,7 +14,7 @@ mod lag;
 mod phase;
 
 pub use acks::{Acks, Done};
-pub use lag::ConsumerMetrics;
+pub use lag::{ConsumerFamilies, ConsumerMetrics};
 
 use crate::{
     ledger::{Epoch, Ledger, Take},

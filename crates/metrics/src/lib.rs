@@ -109,9 +109,10 @@ impl<'a> Register<'a> {
         &mut self,
         name: &str,
         help: &str,
-        like: Labels<N>,
+        like: impl IntoIterator<Item = Labels<N>>,
     ) -> Gauges<N> {
-        self.enter(name, help, None, Gauges::default(), &[like])
+        let like: Vec<_> = like.into_iter().collect();
+        self.enter(name, help, None, Gauges::default(), &like)
     }
 
     /// The same, of seconds.
@@ -119,9 +120,10 @@ impl<'a> Register<'a> {
         &mut self,
         name: &str,
         help: &str,
-        like: Labels<N>,
+        like: impl IntoIterator<Item = Labels<N>>,
     ) -> FloatGauges<N> {
-        self.enter(name, help, Some(Unit::Seconds), FloatGauges::default(), &[like])
+        let like: Vec<_> = like.into_iter().collect();
+        self.enter(name, help, Some(Unit::Seconds), FloatGauges::default(), &like)
     }
 
     /// How long something takes: `…_<name>_seconds`.
@@ -235,7 +237,7 @@ mod tests {
         let mut hop = Register::new(&mut registry, "hop");
         let known = [("a", "x"), ("b", "x")].map(|(a, b)| labels([("one", a), ("two", b)]));
         hop.counters("uploads", "Uploads", known);
-        hop.passing_gauges_seconds("lag", "Lag", labels([("partition", "0 …")]));
+        hop.passing_gauges_seconds("lag", "Lag", [labels([("partition", "0 …")])]);
         let got: Vec<_> = registry.described().iter().map(|d| (&*d.name, d.kind)).collect();
         let want =
             [("heliograph_hop_uploads_total", "counter"), ("heliograph_hop_lag_seconds", "gauge")];

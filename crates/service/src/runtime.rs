@@ -80,6 +80,33 @@ pub async fn patiently<T>(
     shutdown.run_until_cancelled(tries).await.transpose()
 }
 
+/// Two members of one name, set up by mistake, throw each other out no more often than this.
+const REJOIN_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Does `what`, a member's life in its group, again with growing pauses for as long as it ends by
+/// being thrown out: the member that has come under its name is most often itself, by a join whose
+/// answer was lost with the broker.
+///
+/// # Errors
+/// The first of which `is_thrown_out` says no.
+pub async fn rejoining(
+    shutdown: &Shutdown,
+    is_thrown_out: impl Fn(&anyhow::Error) -> bool,
+    what: impl AsyncFn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(Duration::from_secs(1), REJOIN_DELAY_MAX);
+    loop {
+        match what().await {
+            Err(error) if is_thrown_out(&error) => {
+                let (error, delay) = (format!("{error:#}"), backoff.next_delay());
+                tracing::error!(error, ?delay, "thrown out of the group; joining again");
+                shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A connection is a descriptor, and so is a file of the log: where the soft limit is the usual
 /// 1024, the hard one is what the machine's owner allows.
 fn raise_descriptors() {

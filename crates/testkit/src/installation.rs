@@ -196,7 +196,7 @@ impl Installation {
     /// # Errors
     /// When one does not.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let ranks = ["gateway", "writer", "query", "up", "store"];
+        let ranks = ["gateway", "writer", "detector", "query", "up", "store"];
         for service in ranks {
             let of_it: Vec<String> =
                 self.processes.keys().filter(|name| name.starts_with(service)).cloned().collect();

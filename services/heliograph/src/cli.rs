@@ -3,10 +3,10 @@
 use crate::{
     access::{Access, AccessArgs},
     audit::{self, AuditArgs},
-    completions, config, dead_letters, doctor, help, lag, metrics, migrate, rebuild,
+    completions, config, dead_letters, doctor, explain, help, lag, metrics, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, tenant, token, up, upload,
-    views::{Style, readings, sites, terminal},
+    views::{Style, alerts, readings, sites, terminal},
 };
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -56,6 +56,12 @@ enum Command {
     /// A terminal gets charts of the most telling series, anything else a table a series. Times are
     /// the site's own. What was not measured stays empty: no line crosses a gap.
     Readings(WithAccess<ReadingsArgs>),
+    /// List the sites that have fallen silent, and say why
+    ///
+    /// A site is stale when it did not upload for longer than its limit while our own front door was
+    /// open: time in which we could not have heard it does not count.
+    Alerts(WithAccess<alerts::AlertsArgs>),
+    Explain(explain::ExplainArgs),
     /// Compare what senders were promised, the log, and ClickHouse
     ///
     /// Exit status 1 when they differ in anything.
@@ -184,12 +190,19 @@ impl Cli {
                 let outcome = readings::show(&mut access.query(), &options, now(), &mut out).await;
                 finish(access, outcome).await
             }
+            Command::Alerts(WithAccess { args, access }) => {
+                let access = Access::open(&access).await?;
+                let outcome =
+                    alerts::show(&access.query(), now(), &args, &mut std::io::stdout()).await;
+                finish(access, outcome).await
+            }
             Command::Audit(WithAccess { args, access }) => {
                 let access = Access::open(&access).await?;
                 let outcome = audit::run(args, access.admin(), access.store()).await;
                 access.close().await?;
                 outcome
             }
+            Command::Explain(args) => explain::run(args).await,
             Command::Lag(args) => lag::run(args).await,
             Command::DeadLetters(args) => dead_letters::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,

@@ -15,7 +15,10 @@ const COLUMNS_MAX: usize = 100;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run it", &["up", "config", "doctor"]),
     ("Sites, and who may do what", &["site", "tenant", "token"]),
-    ("Data in, data out", &["upload", "metrics", "sites", "readings", "dead-letters"]),
+    (
+        "Data in, data out",
+        &["upload", "metrics", "sites", "readings", "alerts", "explain", "dead-letters"],
+    ),
     ("Try and check", &["simulate", "audit", "lag"]),
     ("Run it as separate services, and repair", &["migrate", "store", "rebuild"]),
 ];

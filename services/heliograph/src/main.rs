@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod doctor;
 mod endpoint;
+mod explain;
 mod help;
 mod installation;
 mod lag;

@@ -1,14 +1,18 @@
 //! `heliograph up`: every service in one process on the embedded log and store.
 //!
-//! Invariant: a fault of the store, the writer or the queries never takes the gateway down; they
-//! are started again, the gateway goes on accepting. The gateway alone ends the process.
+//! Invariant: a fault of the store, the writer, the detector or the queries never takes the gateway
+//! down; they are started again, the gateway goes on accepting. The gateway alone ends the process.
 
 use crate::{endpoint::Endpoint, installation::Installation, say};
 use anyhow::Context;
 use clap::Args;
 use heliograph_config::{Config, ConfigArgs, QueryConfig, Reader};
+use heliograph_detector::{App as Detector, metrics::GROUPS};
 use heliograph_gateway::App as Gateway;
-use heliograph_log::metered::{LogMetrics, metered};
+use heliograph_log::{
+    consumer::ConsumerFamilies,
+    metered::{LogMetrics, metered},
+};
 use heliograph_query::App as Query;
 use heliograph_service::{Shutdown, health::Health, ops::Ops, retry::Backoff};
 use heliograph_writer::App as Writer;
@@ -97,7 +101,10 @@ async fn serve(
     let health = Health::default();
     let others = Health { liveness: health.liveness.clone(), ..Health::default() };
     let gateway_metrics = heliograph_gateway::Metrics::register(ops.registry());
-    let writer_metrics = heliograph_writer::Metrics::register(ops.registry());
+    let groups = [&[heliograph_writer::config::GROUP][..], &GROUPS].concat();
+    let consumers = ConsumerFamilies::register(ops.registry(), &groups);
+    let writer_metrics = heliograph_writer::Metrics::register(ops.registry(), &consumers);
+    let detector_metrics = heliograph_detector::Metrics::register(ops.registry(), &consumers);
     let query_metrics = heliograph_query::Metrics::register(ops.registry());
     let log = metered(installation.log.clone(), LogMetrics::register(ops.registry()));
     let ops_addr = ops.addr()?;
@@ -129,6 +136,14 @@ async fn serve(
 
     // The gateway leaves first, so that what it accepted last is still written and readable.
     let behind = Shutdown::new();
+    let detector = tokio::spawn(supervise("detector", behind.clone(), {
+        let (config, log, health) = (config.detector.clone(), log.clone(), others.clone());
+        move |shutdown| {
+            let (config, log) = (config.clone(), log.clone());
+            let (health, metrics) = (health.clone(), detector_metrics.clone());
+            async move { Detector::build(config, log, health, metrics).await?.run(shutdown).await }
+        }
+    }));
     let writer = tokio::spawn(supervise("writer", behind.clone(), {
         let (config, store, log) = (config.writer.clone(), store.clone(), log.clone());
         move |shutdown| {
@@ -154,7 +169,7 @@ async fn serve(
     let outcome = gateway.run(shutdown).await.context("gateway");
     leaving.abort();
     behind.cancel();
-    let _ = tokio::join!(writer, querying);
+    let _ = tokio::join!(writer, detector, querying);
     outcome
 }
 

@@ -79,6 +79,8 @@ impl App {
             reader: Reader::connect(&store, &config, metrics.clone()),
             registry: registry.clone(),
             config: config.clone(),
+            log: log.clone(),
+            leaving: leaving.clone(),
         };
         let admin = Admin::new(log, registry.clone(), leaving.clone());
         let edge = Edge {
@@ -86,13 +88,16 @@ impl App {
             calls: Arc::new(Semaphore::new(config.concurrency_max)),
             shares: Shares::new(config.tenant_concurrency_max),
             admin_calls: Arc::new(Semaphore::new(config.concurrency_max)),
-            streams: Arc::new(Semaphore::new(config.log_streams_max)),
+            log_streams: Arc::new(Semaphore::new(config.log_streams_max)),
+            alert_streams: Arc::new(Semaphore::new(config.alert_streams_max)),
+            alert_shares: Shares::new(config.tenant_alert_streams_max),
             deadline_max: config.deadline_max,
             metrics: metrics.clone(),
         };
         metrics.most(Places::Viewers, config.concurrency_max);
         metrics.most(Places::Operators, config.concurrency_max);
         metrics.most(Places::LogStreams, config.log_streams_max);
+        metrics.most(Places::AlertStreams, config.alert_streams_max);
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)

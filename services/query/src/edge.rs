@@ -39,7 +39,12 @@ pub struct Edge {
     pub shares: Arc<Shares>,
     /// Of operators' calls: no viewer can keep a token from being revoked.
     pub admin_calls: Arc<Semaphore>,
-    pub streams: Arc<Semaphore>,
+    /// Of operators' streams, which read the log.
+    pub log_streams: Arc<Semaphore>,
+    /// Of viewers' streams, which wait for alerts.
+    pub alert_streams: Arc<Semaphore>,
+    /// Of `alert_streams`, what each tenant holds.
+    pub alert_shares: Arc<Shares>,
     pub deadline_max: Duration,
     pub metrics: Metrics,
 }
@@ -47,7 +52,7 @@ pub struct Edge {
 /// A stream's place: the handler keeps it for as long as it streams.
 #[derive(Debug, Clone)]
 pub struct Place {
-    _held: Arc<(OwnedSemaphorePermit, Held)>,
+    _held: Arc<((OwnedSemaphorePermit, Held), Option<Share>)>,
 }
 
 /// The middleware around all routes.
@@ -95,7 +100,7 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
     let held = match lane {
         Lane::Unary => Some((permit, share)),
         Lane::Stream => {
-            extensions.insert(Place { _held: Arc::new(permit) });
+            extensions.insert(Place { _held: Arc::new((permit, share)) });
             None
         }
     };
@@ -117,21 +122,22 @@ async fn pass(edge: &Edge, mut request: Request, next: Next) -> Result<Response,
     }
 }
 
-/// Viewers' calls alone have shares; operators' calls have places of their own.
+/// Viewers alone have shares; operators have places of their own.
 fn take_share(
     edge: &Edge,
     lane: Lane,
     is_admin: bool,
     caller: &Principal,
 ) -> Result<Option<Share>, Status> {
-    const WORDS: &str = "this tenant's places for calls are taken; try again when one has ended";
-    match lane {
-        Lane::Unary if !is_admin => match edge.shares.take(&caller.tenant) {
-            Some(share) => Ok(Some(share)),
-            None => Err(ErrorClass::ResourceExhausted.status(WORDS)),
-        },
-        Lane::Unary | Lane::Stream => Ok(None),
-    }
+    const CALLS: &str = "this tenant's places for calls are taken; try again when one has ended";
+    const STREAMS: &str = "this tenant's places for alerts are taken; try again when one has ended";
+    let (shares, words) = match lane {
+        _ if is_admin => return Ok(None),
+        Lane::Unary => (&edge.shares, CALLS),
+        Lane::Stream => (&edge.alert_shares, STREAMS),
+    };
+    let share = shares.take(&caller.tenant);
+    share.map(Some).ok_or_else(|| ErrorClass::ResourceExhausted.status(words))
 }
 
 fn take_place(
@@ -148,10 +154,15 @@ fn take_place(
         Lane::Unary => {
             (&edge.calls, Places::Viewers, "all places for calls are taken; try again later")
         }
-        Lane::Stream => (
-            &edge.streams,
+        Lane::Stream if is_admin => (
+            &edge.log_streams,
             Places::LogStreams,
             "all places for log streams are taken; try again later",
+        ),
+        Lane::Stream => (
+            &edge.alert_streams,
+            Places::AlertStreams,
+            "all places for alerts are taken; try again later",
         ),
     };
     let permit = places.clone().try_acquire_owned();

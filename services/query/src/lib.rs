@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! call ─▶ edge (token, place, deadline) ─▶ viewer ─▶ request ─▶ readings / site ─▶ sql ─▶ ClickHouse
+//!                                       ├▶ alerts ─▶ the alerts' topic
 //!                                       └▶ admin ─▶ registry topic, read back ─▶ answer
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod access;
 mod admin;
+mod alerts;
 mod app;
 mod completeness;
 mod count;

@@ -27,16 +27,18 @@ pub(crate) enum Places {
     Viewers,
     Operators,
     LogStreams,
+    AlertStreams,
 }
 
 impl Places {
-    const ALL: [Self; 3] = [Self::Viewers, Self::Operators, Self::LogStreams];
+    const ALL: [Self; 4] = [Self::Viewers, Self::Operators, Self::LogStreams, Self::AlertStreams];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Viewers => "viewers",
             Self::Operators => "operators",
             Self::LogStreams => "log_streams",
+            Self::AlertStreams => "alert_streams",
         }
     }
 }

@@ -2,28 +2,37 @@
 
 use crate::{
     access::Principal,
+    alerts,
     config::QueryConfig,
     deadline::Deadline,
+    edge::Place,
     error::{internal, violation},
     page,
     readings::Readings,
     request, site,
     store::Reader,
 };
+use futures::stream::BoxStream;
 use heliograph_contract::{
     error::{ErrorClass, invalid_argument},
     v1::{self, query_service_server::QueryService},
 };
 use heliograph_domain::{SiteId, Timestamp, Violation, registry::Site, rollup::zone};
-use heliograph_log::registry::Projection;
+use heliograph_log::{Log, registry::Projection};
+use heliograph_service::Shutdown;
 use jiff::tz::TimeZone;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 use tonic::{Request, Response, Status};
 
 pub struct Viewer {
     pub reader: Reader,
     pub registry: Projection,
     pub config: QueryConfig,
+    pub log: Arc<dyn Log>,
+    pub leaving: Shutdown,
 }
 
 impl Viewer {
@@ -82,6 +91,25 @@ impl QueryService for Viewer {
         let (reader, config) = (&self.reader, &self.config);
         let readings = Readings { reader, config, deadline, ask: &ask, zone: &zone };
         readings.answer().await.map(Response::new)
+    }
+
+    type SubscribeAlertsStream = BoxStream<'static, Result<v1::SubscribeAlertsResponse, Status>>;
+
+    async fn subscribe_alerts(
+        &self,
+        request: Request<v1::SubscribeAlertsRequest>,
+    ) -> Result<Response<Self::SubscribeAlertsStream>, Status> {
+        let (caller, _) = call(&request)?;
+        let place = request.extensions().get::<Place>().cloned();
+        let parts = alerts::Parts {
+            log: self.log.clone(),
+            registry: self.registry.clone(),
+            caller,
+            leaving: self.leaving.clone(),
+            _place: place,
+        };
+        let subscription = alerts::Subscription::begin(parts, request.get_ref()).await?;
+        Ok(Response::new(Box::pin(subscription.into_stream())))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     tables::{DIRTY_BUCKETS, Tables},
 };
 use heliograph_domain::Timestamp;
-use heliograph_log::consumer::ConsumerMetrics;
+use heliograph_log::consumer::{ConsumerFamilies, ConsumerMetrics};
 use heliograph_metrics::{
     Counter, Counters, FloatGauge, Gauge, Histogram, Histograms, Register, Registry, labels,
 };
@@ -33,9 +33,9 @@ pub(crate) const REASON_UNDECODABLE: &str = "undecodable";
 pub(crate) const REASON_BAD_BLOCK: &str = "refused_by_store";
 
 impl Metrics {
-    /// Enters them into `registry`.
-    pub fn register(registry: &mut Registry) -> Self {
-        let consumer = ConsumerMetrics::register(registry, GROUP);
+    /// Enters them into `registry`; what is counted of the consumer, its process has entered.
+    pub fn register(registry: &mut Registry, consumers: &ConsumerFamilies) -> Self {
+        let consumer = consumers.of(GROUP);
         let mut of = Register::new(registry, "writer");
         let readings = Tables::live().readings;
         let tables = || [readings.clone(), DIRTY_BUCKETS.to_owned()].map(of_table);
@@ -103,7 +103,9 @@ impl Metrics {
 impl Default for Metrics {
     /// Metrics that nobody sees.
     fn default() -> Self {
-        Self::register(&mut Registry::default())
+        let mut registry = Registry::default();
+        let consumers = ConsumerFamilies::register(&mut registry, &[GROUP]);
+        Self::register(&mut registry, &consumers)
     }
 }
 

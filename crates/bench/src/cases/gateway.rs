@@ -54,7 +54,7 @@ pub struct Door {
 impl Door {
     pub fn open(env: &[(&str, String)], sites: u64) -> anyhow::Result<Self> {
         let mut door = Self::before(Rig::start(env)?, sites)?;
-        door.rig = door.rig.without(&["writer", "query", "store"])?;
+        door.rig = door.rig.without(&["writer", "detector", "query", "store"])?;
         Ok(door)
     }
 

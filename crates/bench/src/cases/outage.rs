@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub async fn outage() -> anyhow::Result<Vec<Outcome>> {
     let rig = Rig::start(&[])?;
     rig.register(SITES, &["Asia/Tokyo"])?;
-    let mut rig = rig.without(&["gateway", "query"])?;
+    let mut rig = rig.without(&["gateway", "detector", "query"])?;
     let fleet = Fleet::new(SITES);
     let per_second = capacity(&mut rig, fleet).await? * SHARE;
     let writer = rig.pid("writer")?;

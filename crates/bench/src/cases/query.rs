@@ -87,7 +87,7 @@ pub async fn overhead() -> anyhow::Result<Vec<Outcome>> {
         Ok(stored == uploads * READINGS && rolled == stored && rig.count(DIRTY).await? == 0)
     })
     .await?;
-    let rig = rig.without(&["gateway", "writer"])?;
+    let rig = rig.without(&["gateway", "writer", "detector"])?;
     let mut asking = Asking { queries: rig.it.queries().await?, rig: &rig };
     let mut outcomes = Vec::new();
     for question in &QUESTIONS {

@@ -78,7 +78,7 @@ impl Backlog {
         let mut rig = Rig::start(&env)?;
         rig.register(SITES, &["Asia/Tokyo"])?;
         rig.it.leave("writer")?;
-        let rig = rig.without(&["gateway", "query"])?;
+        let rig = rig.without(&["gateway", "detector", "query"])?;
         let fleet = Fleet::new(SITES);
         rig.fill(fleet, UPLOADS)?;
         Ok(Self { rig, fleet, has_rollups })

@@ -50,35 +50,50 @@ pub struct Position {
     pub oldest_open: Option<Timestamp>,
 }
 
-impl ConsumerMetrics {
-    /// Of the consumer of `group` in this process.
-    pub fn register(registry: &mut Registry, group: &'static str) -> Self {
+/// What the consumers of a process are counted by: entered once, told apart by `group`.
+#[derive(Debug, Clone)]
+pub struct ConsumerFamilies {
+    records: Counters,
+    open_records: Gauges,
+    open_bytes: Gauges,
+    paused: Gauges,
+    rebalances: Counters<2>,
+    errors: Counters<2>,
+    partitions: Gauges,
+    lag_records: Gauges<2>,
+    lag_seconds: FloatGauges<2>,
+}
+
+impl ConsumerFamilies {
+    /// Of the consumers of these groups.
+    pub fn register(registry: &mut Registry, groups: &[&'static str]) -> Self {
         let mut of = Register::new(registry, "consumer");
-        let one = || [labels([("group", group)])];
-        let records = of.counters("records", "Records that were handed out", one());
-        let open_records =
-            of.gauges("open_records", "Records that were handed out and are not done", one());
-        let open_bytes = of.gauges("open_bytes", "Bytes of the open records", one());
-        let help = "1 while no records are fetched, since as much is open as may be";
-        let paused = of.gauges("paused", help, one());
-        let owned = || labels([("group", group), ("partition", "those it owns")]);
-        let single = labels([("group", group)]);
+        let one = || groups.iter().map(|group| labels([("group", *group)])).collect::<Vec<_>>();
+        let owned =
+            || groups.iter().map(|g| labels([("group", *g), ("partition", "those it owns")]));
         Self {
-            group,
-            records: records.get_or_create_owned(&single),
-            open_records: open_records.get_or_create_owned(&single),
-            open_bytes: open_bytes.get_or_create_owned(&single),
-            paused: paused.get_or_create_owned(&single),
+            records: of.counters("records", "Records that were handed out", one()),
+            open_records: of.gauges(
+                "open_records",
+                "Records that were handed out and are not done",
+                one(),
+            ),
+            open_bytes: of.gauges("open_bytes", "Bytes of the open records", one()),
+            paused: of.gauges(
+                "paused",
+                "1 while no records are fetched, since as much is open as may be",
+                one(),
+            ),
             rebalances: of.counters(
                 "rebalances",
                 "Partitions that were assigned to this member, revoked from it or lost",
-                each(group, "event", ["assigned", "revoked", "lost"]),
+                each(groups, "event", ["assigned", "revoked", "lost"]),
             ),
             errors: of.counters(
                 "errors",
                 "Failures of the log to say what comes next, to keep its order, to take a commit, to \
                  say its end",
-                each(group, "call", ["next", "order", "commit", "offsets"]),
+                each(groups, "call", ["next", "order", "commit", "offsets"]),
             ),
             partitions: of.gauges("partitions", "Partitions that this member owns", one()),
             lag_records: of.passing_gauges(
@@ -92,10 +107,29 @@ impl ConsumerMetrics {
                  none is, be it that nothing can be read",
                 owned(),
             ),
-            positions: Arc::default(),
         }
     }
 
+    /// Those of one group.
+    pub fn of(&self, group: &'static str) -> ConsumerMetrics {
+        let labels = labels([("group", group)]);
+        ConsumerMetrics {
+            group,
+            records: self.records.get_or_create_owned(&labels),
+            open_records: self.open_records.get_or_create_owned(&labels),
+            open_bytes: self.open_bytes.get_or_create_owned(&labels),
+            paused: self.paused.get_or_create_owned(&labels),
+            rebalances: self.rebalances.clone(),
+            errors: self.errors.clone(),
+            partitions: self.partitions.clone(),
+            lag_records: self.lag_records.clone(),
+            lag_seconds: self.lag_seconds.clone(),
+            positions: Arc::default(),
+        }
+    }
+}
+
+impl ConsumerMetrics {
     /// So many partitions were `assigned`, `revoked` or `lost`.
     pub(super) fn rebalanced(&self, event: &'static str, partitions: usize) {
         let labels = labels([("group", self.group), ("event", event)]);
@@ -108,13 +142,16 @@ impl ConsumerMetrics {
     }
 
     pub(super) fn stands(&self, tp: &TopicPartition, at: Position) {
-        self.positions().insert(tp.clone(), at);
+        let mut positions = self.positions();
+        positions.insert(tp.clone(), at);
+        self.owns(positions.len());
     }
 
     /// The partition is no longer ours; who owns it shows its lag.
     pub(super) fn forget(&self, tp: &TopicPartition) {
         let mut positions = self.positions();
         positions.remove(tp);
+        self.owns(positions.len());
         let labels = self.of_partition(tp);
         self.lag_records.remove(&labels);
         self.lag_seconds.remove(&labels);
@@ -144,9 +181,12 @@ impl ConsumerMetrics {
             let age = at.oldest_open.map_or(0.0, |oldest| age_secs(oldest, now));
             self.lag_seconds.get_or_create(&self.of_partition(tp)).set(age);
         }
-        let owned = self.partitions.get_or_create_owned(&labels([("group", self.group)]));
-        owned.set(positions.len() as i64);
         positions.clone()
+    }
+
+    fn owns(&self, partitions: usize) {
+        let owned = self.partitions.get_or_create_owned(&labels([("group", self.group)]));
+        owned.set(partitions as i64);
     }
 
     async fn look(&self, log: &dyn Log, tp: &TopicPartition, at: Position) -> Result<(), LogError> {
@@ -176,11 +216,11 @@ impl ConsumerMetrics {
 }
 
 fn each<const N: usize>(
-    group: &'static str,
+    groups: &[&'static str],
     name: &'static str,
     values: [&'static str; N],
-) -> [Labels<2>; N] {
-    values.map(|value| labels([("group", group), (name, value)]))
+) -> Vec<Labels<2>> {
+    groups.iter().flat_map(|group| values.map(|v| labels([("group", *group), (name, v)]))).collect()
 }
 
 fn age_secs(of: Timestamp, now: Timestamp) -> f64 {

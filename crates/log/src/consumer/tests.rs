@@ -86,7 +86,7 @@ fn start(config: ConsumerConfig) -> Rig {
     let (changed, watch) = tokio::sync::watch::channel(());
     let group = Scripted { events: receiver, seen: seen.clone(), changed };
     let mut metrics = Registry::default();
-    let of_group = ConsumerMetrics::register(&mut metrics, "g");
+    let of_group = ConsumerFamilies::register(&mut metrics, &["g"]).of("g");
     let (consumer, side) = Consumer::new(Box::new(group), config, of_group);
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(consumer.run(shutdown.clone()));

@@ -22,7 +22,10 @@ use std::{
 };
 
 /// Three of each service, the store, and where each shows itself.
-const PORTS: u16 = 20;
+const PORTS: u16 = 22;
+
+/// What runs as a process of its own, beside the store.
+const SERVICES: [&str; 4] = ["gateway", "writer", "detector", "query"];
 
 /// What an installation is made of. Without more: as delivered, on free ports.
 #[derive(Debug, Clone)]
@@ -134,7 +137,7 @@ impl Setup {
             ("HELIOGRAPH_LOG__KAFKA__MIN_INSYNC_REPLICAS".to_owned(), in_sync),
             ("HELIOGRAPH_STORE__URL".to_owned(), store.clone()),
         ];
-        for name in ["gateway", "writer", "query"] {
+        for name in SERVICES {
             env.extend(self.env_of(name));
         }
         // What the test asks for comes later, and counts.
@@ -147,7 +150,7 @@ impl Setup {
         it.spawn("store")?;
         it.wait_ready()?;
         it.operator_token = it.migrate()?;
-        for name in ["gateway", "writer", "query"] {
+        for name in SERVICES {
             it.spawn(name)?;
         }
         it.wait_ready()?;
@@ -198,7 +201,7 @@ impl Setup {
         let (service, _) = split(name);
         let section = format!("HELIOGRAPH_{}__", service.to_uppercase());
         let mut env = vec![(format!("{section}OPS__LISTEN"), self.ops_address(name))];
-        if service != "writer" {
+        if matches!(service, "gateway" | "query") {
             let listen = format!("127.0.0.1:{}", self.port(name));
             env.push((format!("{section}LISTEN"), listen));
         }
@@ -253,7 +256,8 @@ impl Setup {
         let first = match service {
             "gateway" => 10,
             "writer" => 13,
-            _ => 16,
+            "query" => 16,
+            _ => 19,
         };
         format!("127.0.0.1:{}", self.port_base.unwrap_or(0) + first + number - 1)
     }

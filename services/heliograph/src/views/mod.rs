@@ -4,6 +4,7 @@
 //! missing: a blank, never a zero. What they are not: they round for the eye, so a script takes
 //! `--json`, which does not.
 
+pub mod alerts;
 mod chart;
 mod choice;
 mod panel;
@@ -73,6 +74,15 @@ fn age(now: Timestamp, then: Timestamp) -> String {
         120..7_200 => format!("{} min {words}", secs / 60),
         7_200..172_800 => format!("{} h {words}", secs / 3_600),
         _ => format!("{} d {words}", secs / 86_400),
+    }
+}
+
+/// How long something took, to the unit that matters.
+pub fn span(ms: u64) -> String {
+    match ms / 1_000 {
+        secs @ 0..120 => format!("{secs} s"),
+        secs @ 120..7_200 => format!("{} min", secs / 60),
+        secs => format!("{} h {} min", secs / 3_600, secs % 3_600 / 60),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The views over the wire, from a service that answers what the test says.
 
-use super::{Client, readings, sites};
+use super::{Client, alerts, readings, sites};
 use crate::access::{Access, AccessArgs};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use heliograph_contract::v1::{
     self,
     query_service_server::{QueryService, QueryServiceServer},
@@ -76,6 +80,46 @@ impl QueryService for Fake {
         };
         Ok(Response::new(v1::QueryReadingsResponse { step, series: vec![series] }))
     }
+
+    type SubscribeAlertsStream = BoxStream<'static, Result<v1::SubscribeAlertsResponse, Status>>;
+
+    /// One alert is there, one comes again and with the next; then the way to us breaks. Who comes
+    /// back with the last token is not known any more.
+    async fn subscribe_alerts(
+        &self,
+        request: Request<v1::SubscribeAlertsRequest>,
+    ) -> Result<Response<Self::SubscribeAlertsStream>, Status> {
+        authorized(&request)?;
+        let answer = |alerts: &[v1::Alert], token: &str| {
+            Ok(v1::SubscribeAlertsResponse { alerts: alerts.to_vec(), resume_token: token.into() })
+        };
+        let [stale, back] = two_alerts();
+        let answers = match request.get_ref().resume_token.as_str() {
+            "" => vec![answer(&[stale], "1")],
+            "1" => vec![answer(&[stale, back], "2"), Err(Status::unavailable("leaving"))],
+            _ => return Err(Status::unauthenticated("the token is not known")),
+        };
+        Ok(Response::new(stream::iter(answers).boxed()))
+    }
+}
+
+fn two_alerts() -> [v1::Alert; 2] {
+    let stale = v1::SiteWentStale {
+        site_id: "roof-7".into(),
+        tenant_id: "acme".into(),
+        silent_ms: 300_000,
+        limit_ms: 300_000,
+        ..Default::default()
+    };
+    let back = v1::SiteRecovered {
+        site_id: "roof-7".into(),
+        tenant_id: "acme".into(),
+        ..Default::default()
+    };
+    [
+        v1::Alert { id: "1".into(), alert: Some(v1::alert::Alert::SiteWentStale(stale)) },
+        v1::Alert { id: "2".into(), alert: Some(v1::alert::Alert::SiteRecovered(back)) },
+    ]
 }
 
 async fn client(fake: &Fake, token: &str) -> (Client, tokio_util::sync::DropGuard) {
@@ -149,4 +193,18 @@ async fn a_refusal_is_told_in_words() {
     let error = sites::show(&client, NOW, false, &mut Vec::new()).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("the token is not known (Unauthenticated); --token"), "{text}");
+}
+
+#[tokio::test]
+async fn who_follows_alerts_comes_back_with_its_token_and_says_nothing_twice() {
+    let (client, _guard) = client(&Fake::default(), "secret").await;
+    let options = alerts::AlertsArgs { history: true, follow: true, json: false };
+    let mut out = Vec::new();
+    let error = alerts::show(&client, NOW, &options, &mut out).await.unwrap_err();
+    assert!(error.to_string().contains("the token is not known"), "{error}");
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("roof-7 (acme) is stale: no upload for 5 min"), "{text}");
+    assert!(lines[1].contains("roof-7 (acme) is back"), "{text}");
 }

@@ -1,6 +1,7 @@
 //! End to end: the real binaries, real HTTP and gRPC, the embedded store, and either log. Tests named
 //! `kafka` need real brokers; the others run on the embedded log.
 
+mod alerts;
 mod config;
 mod dead_letters;
 mod docs;

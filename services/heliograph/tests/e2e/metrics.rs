@@ -4,7 +4,8 @@
 use crate::support::{Installation, OnLog, Setup, data_dir, python, repository};
 use anyhow::ensure;
 use heliograph_contract::v1::{self, UploadRequest, upload_service_client::UploadServiceClient};
-use heliograph_log::metered::LogMetrics;
+use heliograph_detector::metrics::GROUPS;
+use heliograph_log::{consumer::ConsumerFamilies, metered::LogMetrics};
 use heliograph_metrics::Described;
 use heliograph_service::ops;
 use heliograph_testkit::kafka::Broker;
@@ -23,7 +24,10 @@ fn described() -> Vec<Described> {
     let mut registry = ops::registry();
     LogMetrics::register(&mut registry);
     heliograph_gateway::Metrics::register(&mut registry);
-    heliograph_writer::Metrics::register(&mut registry);
+    let groups = [&[heliograph_writer::config::GROUP][..], &GROUPS].concat();
+    let consumers = ConsumerFamilies::register(&mut registry, &groups);
+    heliograph_writer::Metrics::register(&mut registry, &consumers);
+    heliograph_detector::Metrics::register(&mut registry, &consumers);
     heliograph_query::Metrics::register(&mut registry);
     registry.described().to_vec()
 }
@@ -156,9 +160,9 @@ const PLAUSIBLE: &[(&str, f64, f64)] = &[
     ("heliograph_consumer_open_records",                  0.0, 50_000.0),
     ("heliograph_consumer_open_bytes",                    0.0, 16_777_216.0),
     ("heliograph_consumer_paused",                        0.0, 0.0),
-    ("heliograph_consumer_rebalances_total",              12.0, 12.0),
+    ("heliograph_consumer_rebalances_total",              25.0, 25.0),
     ("heliograph_consumer_errors_total",                  0.0, 0.0),
-    ("heliograph_consumer_partitions",                    12.0, 12.0),
+    ("heliograph_consumer_partitions",                    25.0, 25.0),
     ("heliograph_consumer_lag_records",                   0.0, 5_000.0),
     ("heliograph_consumer_lag_seconds",                   0.0, 1_200.0),
     ("heliograph_writer_block_rows",                      2.0, 100.0),
@@ -170,10 +174,16 @@ const PLAUSIBLE: &[(&str, f64, f64)] = &[
     ("heliograph_writer_dirty_buckets_max",               200_000.0, 200_000.0),
     ("heliograph_writer_rollup_duration_seconds",         1.0, 100.0),
     ("heliograph_writer_rollup_errors_total",             0.0, 0.0),
+    ("heliograph_detector_alerts_total",                  0.0, 0.0),
+    ("heliograph_detector_sites",                         1.0, 1.0),
+    ("heliograph_detector_stale_sites",                   0.0, 0.0),
+    ("heliograph_detector_door_closed_seconds",           0.0, 100.0),
+    ("heliograph_detector_snapshots_total",               0.0, 1_000.0),
+    ("heliograph_detector_undecodable_records_total",     0.0, 0.0),
     ("heliograph_query_calls_total",                      3.0, 1_000.0),
     ("heliograph_query_call_duration_seconds",            3.0, 1_000.0),
     ("heliograph_query_calls_open",                       0.0, 5.0),
-    ("heliograph_query_calls_open_max",                   36.0, 36.0),
+    ("heliograph_query_calls_open_max",                   292.0, 292.0),
     ("heliograph_query_statement_duration_seconds",       1.0, 1_000.0),
     ("heliograph_query_statement_errors_total",           0.0, 0.0),
     ("heliograph_query_connections_accepted_total",       2.0, 1_000.0),
@@ -234,9 +244,10 @@ async fn every_metric_is_seen_with_a_plausible_value() -> anyhow::Result<()> {
     ensure!(up.audit(&[])?["stored"] == 5);
     let shown = up.command(&["readings", "s1", "--from", "2026-01-01", "--to", "2026-01-02"])?;
     ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    // The lag is asked for every few seconds; the rest is there.
+    // The lag is asked for every few seconds; the consumers may still be joining their groups.
     let is_whole = |scrape: &Scrape| {
         scrape.sum("heliograph_consumer_lag_records", &[]).is_some()
+            && scrape.sum("heliograph_consumer_partitions", &[]) == Some(25.0)
             && scrape.value("heliograph_gateway_self_upload_ok", &[]) == 1.0
     };
     let scrape = until(&up.ops("up"), "the lag", is_whole).await?;

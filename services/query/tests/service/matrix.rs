@@ -8,13 +8,15 @@ use crate::support::{OPERATOR, Stage};
 use bytes::Bytes;
 use heliograph_contract::{
     access::{Access, access},
-    v1,
+    alert::Alert,
+    topic, v1,
 };
 use heliograph_domain::registry::Role;
+use heliograph_log::{Log, NewRecord, TopicPartition};
 use heliograph_testkit::grpc::RawBytes;
 use prost::{
     Message,
-    encoding::{encode_varint, int64, string},
+    encoding::{bool, encode_varint, int64, string},
 };
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 use std::collections::HashMap;
@@ -68,6 +70,8 @@ impl Described {
                 (Type::String, "id") if message.ends_with(".Tenant") => {
                     string::encode(tag, &names.tenant.into(), &mut out);
                 }
+                // A stream that would not end.
+                (Type::Bool, "until_now") => bool::encode(tag, &true, &mut out),
                 (Type::Int64, "end_ms") => int64::encode(tag, &1, &mut out),
                 (Type::Message, _) if self.messages.contains_key(field.type_name()) => {
                     let inner = self.request(field.type_name(), names);
@@ -127,6 +131,16 @@ enum Is {
 async fn callers(stage: &Stage) -> Vec<Caller> {
     let upload_token = stage.put_site(A.tenant, A.site, "UTC").await;
     stage.put_site(B.tenant, B.site, "UTC").await;
+    for names in [A, B] {
+        let stale = v1::SiteWentStale {
+            site_id: names.site.into(),
+            tenant_id: names.tenant.into(),
+            ..Default::default()
+        };
+        let to = TopicPartition::new(topic::ALERTS, 0);
+        let record = NewRecord::event(to, Alert::WentStale(stale).encode());
+        stage.log.append(record).await.unwrap();
+    }
     let viewers = [stage.viewer_of(A.tenant).await, stage.viewer_of(B.tenant).await];
     let [viewer_a, viewer_b] = viewers.map(Some);
     let caller = |name, token, is| Caller { name, token, is };
