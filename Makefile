@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka lint fmt build torture torture-guards bench fuzz proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test test-kafka lint fmt build sim torture torture-guards bench fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,14 @@ build: ## compile the workspace
 	@scripts/setup.sh build
 	cargo build --workspace --locked
 
+sim: ## simulate the staleness detector: SEEDS (300) from FIRST (0); target/sim/report.json
+	@scripts/setup.sh build
+	cargo run -p heliograph-sim --locked -- --seeds $(or $(SEEDS),300) --first $(or $(FIRST),0)
+
 torture: ## kill -9 in the middle of uploads, KILLS times on each log; target/torture/report.json
 	@scripts/setup.sh test
-	cargo build --workspace --locked
-	KILLS=$${KILLS:-60} cargo test -p heliograph --locked --test e2e -- --nocapture torture
+	cargo test --workspace --locked --no-run
+	KILLS=$${KILLS:-60} cargo test --workspace --locked --test e2e -- --nocapture torture
 
 torture-guards: ## the same without one guard after another: each must be missed
 	@scripts/torture-guards.sh
