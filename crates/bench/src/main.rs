@@ -83,6 +83,8 @@ enum Case {
     Inserts,
     Freshness,
     QueryOverhead,
+    /// A million sites in the detector
+    Silence,
     /// Kills of the writer; takes minutes
     Recovery,
     /// A minute without ClickHouse
@@ -92,7 +94,7 @@ enum Case {
 }
 
 impl Case {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::GatewayUploads,
         Self::GatewayAddedP99,
         Self::Overload,
@@ -102,6 +104,7 @@ impl Case {
         Self::Inserts,
         Self::Freshness,
         Self::QueryOverhead,
+        Self::Silence,
     ];
 
     async fn run(self, Size { kills, sites }: Size) -> anyhow::Result<Vec<Outcome>> {
@@ -116,6 +119,7 @@ impl Case {
             Self::Inserts => cases::inserts::inserts().await,
             Self::Freshness => cases::freshness::freshness().await,
             Self::QueryOverhead => cases::query::overhead().await,
+            Self::Silence => cases::silence::silence(),
             Self::Recovery => cases::recovery::recovery(kills).await,
             Self::Outage => cases::outage::outage().await,
             Self::Replay => cases::replay::replay(sites).await,

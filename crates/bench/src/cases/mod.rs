@@ -9,4 +9,5 @@ pub mod overload;
 pub mod query;
 pub mod recovery;
 pub mod replay;
+pub mod silence;
 pub mod writer;
