@@ -39,9 +39,14 @@ impl Site {
     /// The open time without an upload after which the site is stale, in seconds: its own, or three
     /// upload intervals and no less than five minutes.
     pub fn stale_limit_s(&self) -> u32 {
-        const LEAST_S: u32 = 300;
-        self.stale_after_s.unwrap_or(self.upload_interval_s.saturating_mul(3).max(LEAST_S))
+        self.stale_after_s.unwrap_or(stale_after_default_s(self.upload_interval_s))
     }
+}
+
+/// The limit of a site that has none of its own, both in seconds: see [`Site::stale_limit_s`].
+pub fn stale_after_default_s(upload_interval_s: u32) -> u32 {
+    const LEAST_S: u32 = 300;
+    upload_interval_s.saturating_mul(3).max(LEAST_S)
 }
 
 /// A site that is gone. What it sent stays, and its days were cut by its zone.

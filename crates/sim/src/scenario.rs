@@ -8,7 +8,7 @@ use crate::{
     truth,
 };
 use heliograph_detector::clock::LOST_AFTER;
-use heliograph_domain::partition::partition_for;
+use heliograph_domain::{partition::partition_for, registry::stale_after_default_s};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 
 /// The same numbers on every machine, for ever, unlike `StdRng`.
@@ -67,7 +67,7 @@ pub struct Entry {
 pub fn stale_after_s(upload_interval_s: u32, is_keen: bool) -> u32 {
     match is_keen {
         true => 2 * upload_interval_s + 2 * (RETRY_AFTER_MAX / SEC) as u32,
-        false => (3 * upload_interval_s).max(300),
+        false => stale_after_default_s(upload_interval_s),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: a running installation, real Kafka, what logs say.
 
+pub mod faulty;
 pub mod grpc;
 pub mod installation;
 pub mod kafka;

@@ -50,15 +50,16 @@ impl App {
         let registry = Projection::load_watched(log.clone(), following.clone(), turn).await?;
         let group = log.subscribe(group_spec(&config, GROUP, topic::UPLOADS)).await?;
         let judges = log.subscribe(group_spec(&config, judging::GROUP, topic::COHORTS)).await?;
+        let alerts_partitions = log.partitions(topic::ALERTS).await?;
         let judging = Judging {
             log: log.clone(),
             metrics: metrics.clone(),
-            alerts_partitions: log.partitions(topic::ALERTS).await?,
+            alerts_partitions,
             retry_delay_max: config.retry_delay_max,
         };
         let detector = Detector {
             uploads_partitions: log.partitions(topic::UPLOADS).await?,
-            alerts_partitions: log.partitions(topic::ALERTS).await?,
+            alerts_partitions,
             config,
             log,
             registry,

@@ -6,7 +6,7 @@
 use crate::{
     clock::Clock,
     sites::{Columns, Profile, Sites},
-    staleness::{At, Partition, Stale},
+    staleness::{At, Partition},
 };
 use bytes::Bytes;
 use heliograph_contract::v1::{DetectorProfile, DetectorStale, DetectorState, SnapshotManifest};
@@ -101,7 +101,7 @@ fn state(partition: &Partition) -> DetectorState {
             .collect(),
         stale: stale
             .iter()
-            .map(|(site, Stale { at })| DetectorStale {
+            .map(|(site, at)| DetectorStale {
                 site: *site,
                 offset: at.offset,
                 decided_at_ms: at.append_time.as_ms(),
@@ -133,7 +133,7 @@ fn partition(state: DetectorState) -> Result<Partition, SnapshotError> {
     }
     let stale = state.stale.into_iter().map(|s| {
         let append_time = Timestamp::from_ms(s.decided_at_ms);
-        (s.site, Stale { at: At { offset: s.offset, append_time } })
+        (s.site, At { offset: s.offset, append_time })
     });
     Ok(Partition {
         number: state.partition,

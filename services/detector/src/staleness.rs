@@ -32,7 +32,6 @@ pub struct At {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silence {
     pub tenant: String,
-    pub upload_interval_s: u32,
     /// When the log took its last upload; none when none came.
     pub last_upload: Option<Timestamp>,
     /// Open time since then, or since its registration, less the grace, in ms.
@@ -52,12 +51,6 @@ pub struct Ticked {
     pub report: Option<DoorReport>,
 }
 
-/// A stale site: which alert said so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stale {
-    pub at: At,
-}
-
 /// All that a detector knows of one partition.
 #[derive(Debug, Clone, Default)]
 pub struct Partition {
@@ -65,7 +58,8 @@ pub struct Partition {
     pub(crate) clock: Clock,
     pub(crate) door: Door,
     pub(crate) sites: Sites,
-    pub(crate) stale: BTreeMap<Row, Stale>,
+    /// Where it was decided that a site is stale, of those that are.
+    pub(crate) stale: BTreeMap<Row, At>,
     /// The largest Retry-After that a gateway said, in ms.
     pub(crate) retry_after_ms: u64,
     /// The offset of the next record.
@@ -223,12 +217,11 @@ impl Partition {
         let grace_ms = self.clock.graces().within(since_ms, open_ms, length);
         Some(Silence {
             tenant: profile.tenant.to_string(),
-            upload_interval_s: profile.upload_interval_s,
             last_upload: site.last_upload(),
             silent_ms: open_ms.saturating_sub(since_ms).saturating_sub(grace_ms),
             grace_ms,
             limit_ms: u64::from(profile.stale_after_s) * 1_000,
-            stale_since: self.stale.get(&row).map(|stale| stale.at),
+            stale_since: self.stale.get(&row).copied(),
         })
     }
 
@@ -263,25 +256,25 @@ impl Partition {
             decided_at_ms: at.append_time.as_ms(),
         });
         self.sites.set(row, site);
-        self.stale.insert(row, Stale { at });
+        self.stale.insert(row, at);
         Some(alert)
     }
 
     fn recover(&mut self, row: Row, at: At, removed: bool) -> Option<Alert> {
-        let stale = self.stale.remove(&row)?;
+        let stale_since = self.stale.remove(&row)?;
         let site_id = self.name(row);
         let profile = self.sites.profile_of(&self.sites.get(row))?;
         let stale_id = SiteWentStale {
             site_id: site_id.clone(),
             partition: self.number,
-            offset: stale.at.offset,
+            offset: stale_since.offset,
             ..SiteWentStale::default()
         };
         Some(Alert::Recovered(SiteRecovered {
             stale_id: Alert::WentStale(stale_id).id(),
             site_id,
             tenant_id: profile.tenant.to_string(),
-            stale_since_ms: stale.at.append_time.as_ms(),
+            stale_since_ms: stale_since.append_time.as_ms(),
             removed,
             partition: self.number,
             offset: at.offset,

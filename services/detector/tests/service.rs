@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use async_trait::async_trait;
 use heliograph_contract::{
     alert::Alert,
     event::{encode_tick, encode_upload},
@@ -17,84 +16,15 @@ use heliograph_domain::{
     registry::{Entry, Site},
     upload::Upload,
 };
-use heliograph_log::{
-    Appended, GroupConsumer, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange, Record,
-    TopicPartition, memory::MemoryLog, topics,
-};
+use heliograph_log::{Log, LogRead, NewRecord, Record, TopicPartition, topics};
 use heliograph_service::{Shutdown, health::Health};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-    },
-    time::Duration,
-};
-use tokio::{sync::Notify, task::JoinHandle};
-
-/// A log that can refuse alerts.
-struct Refusing {
-    inner: Arc<MemoryLog>,
-    refuses: AtomicBool,
-    refused: AtomicU32,
-    has_refused: Notify,
-}
-
-#[async_trait]
-impl LogRead for Refusing {
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic).await
-    }
-
-    async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
-        self.inner.offsets(tp).await
-    }
-
-    async fn read(
-        &self,
-        tp: &TopicPartition,
-        from: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.inner.read(tp, from, max_bytes).await
-    }
-
-    async fn wait_past(
-        &self,
-        tp: &TopicPartition,
-        offset: u64,
-        timeout: Duration,
-    ) -> Result<(), LogError> {
-        self.inner.wait_past(tp, offset, timeout).await
-    }
-}
-
-#[async_trait]
-impl Log for Refusing {
-    async fn ensure_topics(&self, topics: &[topics::TopicSpec]) -> Result<(), LogError> {
-        self.inner.ensure_topics(topics).await
-    }
-
-    async fn append(&self, record: NewRecord) -> Result<Appended, LogError> {
-        if self.refuses.load(Relaxed) && &*record.to.topic == topic::ALERTS {
-            self.refused.fetch_add(1, Relaxed);
-            self.has_refused.notify_one();
-            return Err(LogError::Unavailable("the test says so".into()));
-        }
-        self.inner.append(record).await
-    }
-
-    async fn subscribe(&self, spec: GroupSpec) -> Result<Box<dyn GroupConsumer>, LogError> {
-        self.inner.subscribe(spec).await
-    }
-
-    async fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<u64>, LogError> {
-        self.inner.committed(group, tp).await
-    }
-}
+use heliograph_testkit::faulty::{Fault, FaultyLog};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
 
 /// A log with one site that is stale after a second, and a door that ticks.
 struct Story {
-    log: Arc<Refusing>,
+    log: Arc<FaultyLog>,
     at: TopicPartition,
     alerts: TopicPartition,
     ticking: JoinHandle<()>,
@@ -104,12 +34,7 @@ const SITE: &str = "s1";
 
 impl Story {
     async fn new() -> Self {
-        let log = Arc::new(Refusing {
-            inner: MemoryLog::new(),
-            refuses: AtomicBool::new(false),
-            refused: AtomicU32::new(0),
-            has_refused: Notify::new(),
-        });
+        let log = FaultyLog::new();
         log.ensure_topics(&topics::declared().unwrap()).await.unwrap();
         let site = Entry::Site(Site {
             id: SiteId::parse(SITE).unwrap(),
@@ -183,7 +108,7 @@ impl Story {
 }
 
 /// A gateway that ticks faster than one does, so that less time is spent.
-async fn tick(log: Arc<Refusing>, at: TopicPartition) {
+async fn tick(log: Arc<FaultyLog>, at: TopicPartition) {
     let mut due = tokio::time::interval(Duration::from_millis(100));
     for sequence in 1.. {
         due.tick().await;
@@ -204,15 +129,21 @@ async fn tick(log: Arc<Refusing>, at: TopicPartition) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_on_the_log_before_its_record_is_done() {
     let story = Story::new().await;
-    story.log.refuses.store(true, Relaxed);
+    let refused = Arc::new(watch::Sender::new(0));
+    let mut refusals = refused.subscribe();
+    story.log.faults(move |record| {
+        if &*record.to.topic != topic::ALERTS {
+            return Fault::None;
+        }
+        refused.send_modify(|n| *n += 1);
+        Fault::Fail
+    });
     let (_, running) = story.start();
-    while story.log.refused.load(Relaxed) < 3 {
-        story.log.has_refused.notified().await;
-    }
+    refusals.wait_for(|n| *n >= 3).await.unwrap();
     // It ends in the middle of it.
     running.abort();
     let committed = story.log.committed(GROUP, &story.at).await.unwrap().unwrap_or(0);
-    story.log.refuses.store(false, Relaxed);
+    story.log.faults(|_| Fault::None);
     let (shutdown, running) = story.start();
     let (_, alert) = story.alerts(1).await.remove(0);
     let Alert::WentStale(stale) = &alert else { panic!("{alert:?}") };

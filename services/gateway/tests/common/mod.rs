@@ -1,9 +1,8 @@
 //! A gateway on a free port over a log in memory whose appends can be made to fail or hang.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use async_trait::async_trait;
 use heliograph_contract::{
     event::{UploadsEvent, decode_uploads},
     registry, topic, v1,
@@ -16,115 +15,13 @@ use heliograph_domain::{
     upload::Upload,
 };
 use heliograph_gateway::{App, GatewayConfig, Metrics};
-use heliograph_log::{
-    Appended, GroupConsumer, GroupSpec, Log, LogError, LogRead, NewRecord, OffsetRange, Record,
-    TopicPartition, memory::MemoryLog, topics,
-};
+use heliograph_log::{Log, LogRead, NewRecord, Record, TopicPartition, topics};
 use heliograph_service::{Shutdown, health::Health};
+pub use heliograph_testkit::faulty::{Fault, FaultyLog};
 use prost::Message;
 use reqwest::{RequestBuilder, Response};
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use tokio::{sync::watch, task::JoinHandle};
-
-/// What becomes of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    None,
-    /// It fails, and nothing is stored.
-    Fail,
-    /// It fails, but was stored.
-    StoreAndFail,
-    /// It is answered only when the hanging ones are released.
-    Hang,
-}
-
-type Choose = Box<dyn Fn(&NewRecord) -> Fault + Send + Sync>;
-
-/// A log that does what the test says.
-pub struct FaultyLog {
-    inner: Arc<MemoryLog>,
-    choose: Mutex<Choose>,
-    /// How many appends hang.
-    pub hanging: watch::Sender<usize>,
-    released: watch::Sender<bool>,
-}
-
-impl FaultyLog {
-    pub fn faults(&self, choose: impl Fn(&NewRecord) -> Fault + Send + Sync + 'static) {
-        *self.choose.lock().unwrap() = Box::new(choose);
-    }
-
-    pub fn release(&self) {
-        self.released.send_replace(true);
-    }
-
-    pub async fn hangs(&self, count: usize) {
-        self.hanging.subscribe().wait_for(|n| *n >= count).await.unwrap();
-    }
-}
-
-#[async_trait]
-impl LogRead for FaultyLog {
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic).await
-    }
-
-    async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
-        self.inner.offsets(tp).await
-    }
-
-    async fn read(
-        &self,
-        tp: &TopicPartition,
-        from: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        self.inner.read(tp, from, max_bytes).await
-    }
-
-    async fn wait_past(
-        &self,
-        tp: &TopicPartition,
-        offset: u64,
-        timeout: Duration,
-    ) -> Result<(), LogError> {
-        self.inner.wait_past(tp, offset, timeout).await
-    }
-}
-
-#[async_trait]
-impl Log for FaultyLog {
-    async fn ensure_topics(&self, specs: &[topics::TopicSpec]) -> Result<(), LogError> {
-        self.inner.ensure_topics(specs).await
-    }
-
-    async fn append(&self, record: NewRecord) -> Result<Appended, LogError> {
-        let fault = (self.choose.lock().unwrap())(&record);
-        let away = || LogError::Unavailable("the test says so".into());
-        match fault {
-            Fault::None => self.inner.append(record).await,
-            Fault::Fail => Err(away()),
-            Fault::StoreAndFail => self.inner.append(record).await.and(Err(away())),
-            Fault::Hang => {
-                self.hanging.send_modify(|n| *n += 1);
-                self.released.subscribe().wait_for(|r| *r).await.unwrap();
-                self.inner.append(record).await
-            }
-        }
-    }
-
-    async fn subscribe(&self, spec: GroupSpec) -> Result<Box<dyn GroupConsumer>, LogError> {
-        self.inner.subscribe(spec).await
-    }
-
-    async fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<u64>, LogError> {
-        self.inner.committed(group, tp).await
-    }
-}
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// A gateway that runs.
 pub struct Running {
@@ -151,18 +48,12 @@ pub fn config() -> GatewayConfig {
 
 /// A log with all topics and the sites s1 to s3, whose token is `token-` and their name.
 pub async fn log() -> Arc<FaultyLog> {
-    let inner = MemoryLog::new();
-    inner.ensure_topics(&topics::declared().unwrap()).await.unwrap();
-    let log = FaultyLog {
-        inner,
-        choose: Mutex::new(Box::new(|_| Fault::None)),
-        hanging: watch::Sender::new(0),
-        released: watch::Sender::new(false),
-    };
+    let log = FaultyLog::new();
+    log.ensure_topics(&topics::declared().unwrap()).await.unwrap();
     for site in ["s1", "s2", "s3"] {
-        put_site(&log, site).await;
+        put_site(&*log, site).await;
     }
-    Arc::new(log)
+    log
 }
 
 pub async fn put_site(log: &dyn Log, site: &str) {

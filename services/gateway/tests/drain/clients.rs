@@ -224,9 +224,8 @@ fn is(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
 /// Whether a GOAWAY without an error named an earlier stream as the last one taken, so that this one
 /// was not and may be sent again (RFC 9113, section 6.8). `h2` ends only such streams by it.
 fn is_goaway(error: &(dyn Error + 'static)) -> bool {
-    let is_one = |e: &h2::Error| {
-        e.is_go_away() && e.is_remote() && e.reason() == Some(h2::Reason::NO_ERROR)
-    };
+    let is_one =
+        |e: &h2::Error| e.is_go_away() && e.is_remote() && e.reason() == Some(h2::Reason::NO_ERROR);
     chain(error).any(|e| e.downcast_ref().is_some_and(is_one))
 }
 
