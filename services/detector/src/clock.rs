@@ -10,7 +10,8 @@
 //! The clock stands still unless a tick is read, and then moves by the append time since the tick
 //! before, at most [`TICK_MAX`]. Between two ticks of a gateway its door was open when both are of
 //! one incarnation and close enough to each other, it refused less than 1 % of what it got, and its
-//! upload to itself went through. The door of the partition was open when those of all present
+//! upload to itself went through; where it refuses again and again, the seconds between in which
+//! nobody happened to be refused are not open either. The door of the partition was open when those of all present
 //! gateways were; so time is settled only up to the tick of the gateway that was silent longest, a
 //! low watermark. One that vanishes without `leaving` holds it until it returns or is lost after
 //! [`LOST_AFTER`]: either way what it held back was closed. Closed times with less than
@@ -19,7 +20,7 @@
 //! Invariant: open time never runs back, and never grows by more than the clock does. What it is
 //! not: it knows no sites, and reads no time but that of the records it is given.
 
-use crate::grace::Graces;
+use crate::{grace::Graces, refusals::Refusals};
 use heliograph_contract::v1::{self, DoorTick};
 use heliograph_domain::Timestamp;
 use std::fmt;
@@ -28,8 +29,6 @@ use std::fmt;
 pub const TICK_MAX: u64 = 3_000;
 /// A gateway that vanished counts no more after so long on the clock, in ms.
 pub const LOST_AFTER: u64 = 120_000;
-/// What of it got a gateway may refuse, as one in so many.
-const REFUSED_ONE_IN: u64 = 100;
 
 /// What a tick showed beside the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +108,7 @@ struct Gateway {
     unseen: u64,
     /// Whether its door was closed at its last tick.
     is_closed: bool,
+    refusals: Refusals,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +192,8 @@ impl Clock {
         changes.push(Change::Joined { instance: instance.clone() });
         let incarnation_ms = tick.incarnation_ms;
         let (at, unseen) = (self.at, self.unseen);
-        self.gateways.push(Gateway { instance, incarnation_ms, at, unseen, is_closed: false });
+        let (is_closed, refusals) = (false, Refusals::begin(at, tick));
+        self.gateways.push(Gateway { instance, incarnation_ms, at, unseen, is_closed, refusals });
     }
 
     /// A present gateway's next tick.
@@ -221,7 +222,16 @@ impl Clock {
             // It cannot say for how long nobody ticked, and the others may be new as well.
             self.gap(beyond(since_last, TICK_MAX));
         }
-        let why = closing(tick, same, took);
+        let at = self.at;
+        let refusals = &mut self.gateways[index].refusals;
+        let why = match same {
+            true => refusals.add(at, tick),
+            false => {
+                *refusals = Refusals::begin(at, tick);
+                None
+            }
+        };
+        let why = closing(tick, same, took).or(why);
         if why.is_some() {
             self.closed.push(Span { from, to: self.at });
         }
@@ -302,13 +312,10 @@ impl Clock {
 
 /// Why the interval before this tick does not count, if it does not.
 fn closing(tick: &DoorTick, is_same_incarnation: bool, took_ms: u64) -> Option<Closing> {
-    let got = tick.accepted.saturating_add(tick.refused);
     if !is_same_incarnation {
         Some(Closing::Restarted)
     } else if took_ms > TICK_MAX {
         Some(Closing::Away { ms: took_ms })
-    } else if tick.refused > 0 && tick.refused.saturating_mul(REFUSED_ONE_IN) >= got {
-        Some(Closing::Refused { refused: tick.refused, got })
     } else if !tick.self_upload_ok {
         Some(Closing::SelfUpload)
     } else {
@@ -333,6 +340,7 @@ impl From<&Clock> for v1::DetectorClock {
                     at: g.at,
                     unseen: g.unseen,
                     is_closed: g.is_closed,
+                    refusals: Some((&g.refusals).into()),
                 })
                 .collect(),
             closed: clock
@@ -366,6 +374,7 @@ impl From<v1::DetectorClock> for Clock {
                     at: g.at,
                     unseen: g.unseen,
                     is_closed: g.is_closed,
+                    refusals: g.refusals.unwrap_or_default().into(),
                 })
                 .collect(),
             closed: clock.closed.into_iter().map(|s| Span { from: s.from, to: s.to }).collect(),

@@ -180,7 +180,7 @@ mod tests {
         // Crashes again and again, 20 s each, a minute apart.
         for turn in 0..5 {
             let from = 30 + turn * 80;
-            (from..from + 20).for_each(|s| story.tick(s, |t| t.refused = 1));
+            (from..from + 20).for_each(|s| story.tick(s, |t| t.self_upload_ok = false));
             story.open(from + 20..from + 80);
         }
         assert_eq!(story.told, [(40, true)]);

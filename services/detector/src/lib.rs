@@ -22,6 +22,7 @@ mod judging;
 pub mod metrics;
 mod pipeline;
 pub mod records;
+mod refusals;
 mod registry;
 pub mod sites;
 pub mod snapshot;
