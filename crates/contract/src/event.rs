@@ -25,6 +25,7 @@ pub const TYPE_DEAD_LETTER: &str = "heliograph.v1.DeadLetter";
 
 /// Header that names the message of the value.
 pub const HEADER_TYPE: &str = "ce_type";
+pub const HEADER_ID: &str = "ce_id";
 pub const CONTENT_TYPE: &str = "application/protobuf";
 
 /// One header of a record.
@@ -91,7 +92,7 @@ pub(crate) fn cloud_event(
     let own = |name: &'static str, value: String| (Cow::Borrowed(name), Bytes::from(value));
     vec![
         fixed("ce_specversion", "1.0"),
-        own("ce_id", id),
+        own(HEADER_ID, id),
         fixed(HEADER_TYPE, kind),
         own("ce_source", source),
         own("ce_time", time.to_string()),

@@ -9,7 +9,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use heliograph_contract::{topic, v1::SnapshotManifest};
 use heliograph_domain::Timestamp;
-use heliograph_log::{Log, NewRecord, TopicPartition};
+use heliograph_log::{Log, LogRead, NewRecord, TopicPartition};
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,16 +31,13 @@ impl Generations {
     /// # Errors
     /// When the log cannot be read.
     pub async fn load(log: Arc<dyn Log>, number: u32) -> anyhow::Result<(Self, Option<Partition>)> {
+        let mut found = snapshots(&*log, number).await?;
         let at = TopicPartition::new(topic::SNAPSHOTS, number);
         let mut all = Self { log, at, manifests: BTreeMap::new() };
-        let mut chunks = all.read().await.context("read the snapshots")?;
-        let mut newest: Vec<_> = all.manifests.clone().into_iter().collect();
-        newest.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.offset));
-        for (generation, manifest) in newest {
-            let pieces = (0..manifest.chunks)
-                .map_while(|n| chunks.remove(&format!("{generation}/{n}")))
-                .collect();
-            match (Snapshot { manifest, chunks: pieces }).restore(number) {
+        let named = found.iter().map(|(name, snapshot)| (name.clone(), snapshot.manifest.clone()));
+        all.manifests.extend(named);
+        while let Some((generation, snapshot)) = found.pop() {
+            match snapshot.restore(number) {
                 Ok(partition) => return Ok((all, Some(partition))),
                 // A writer ended in the middle of it; the other generation is whole.
                 Err(error) => {
@@ -50,31 +47,6 @@ impl Generations {
             }
         }
         Ok((all, None))
-    }
-
-    /// The chunks by generation and number; the manifests are taken in.
-    async fn read(&mut self) -> anyhow::Result<BTreeMap<String, Bytes>> {
-        let (mut chunks, range) = (BTreeMap::new(), self.log.offsets(&self.at).await?);
-        let (mut next, prefix) = (range.first, format!("{SERVICE}/{}/", self.at.partition));
-        while next < range.end {
-            let records = self.log.read(&self.at, next, READ_BYTES_MAX).await?;
-            let Some(last) = records.last() else { break };
-            next = last.offset + 1;
-            for record in records {
-                let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-                let Some(name) = key.strip_prefix(&prefix) else { continue };
-                match (name.contains('/'), record.value) {
-                    (true, Some(value)) => drop(chunks.insert(name.to_owned(), value)),
-                    (true, None) => drop(chunks.remove(name)),
-                    (false, Some(value)) => {
-                        let manifest = SnapshotManifest::decode(value).context("a manifest")?;
-                        self.manifests.insert(name.to_owned(), manifest);
-                    }
-                    (false, None) => drop(self.manifests.remove(name)),
-                }
-            }
-        }
-        Ok(chunks)
     }
 
     /// Writes the state of the partition, reached at `at`; `first` is where its log begins.
@@ -119,6 +91,47 @@ impl Generations {
         let key = format!("{SERVICE}/{}/{name}", self.at.partition);
         NewRecord { to: self.at.clone(), key: Some(key.into()), headers: Vec::new(), value }
     }
+}
+
+/// What the log has of the snapshots of a partition, by generation, the newest last; one that a writer
+/// did not end is not whole.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn snapshots<L: LogRead + ?Sized>(
+    log: &L,
+    number: u32,
+) -> anyhow::Result<Vec<(String, Snapshot)>> {
+    let at = TopicPartition::new(topic::SNAPSHOTS, number);
+    let (mut manifests, mut chunks) = (BTreeMap::new(), BTreeMap::new());
+    let range = log.offsets(&at).await.context("read the snapshots")?;
+    let (mut next, prefix) = (range.first, format!("{SERVICE}/{number}/"));
+    while next < range.end {
+        let records = log.read(&at, next, READ_BYTES_MAX).await.context("read the snapshots")?;
+        let Some(last) = records.last() else { break };
+        next = last.offset + 1;
+        for record in records {
+            let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let Some(name) = key.strip_prefix(&prefix) else { continue };
+            match (name.contains('/'), record.value) {
+                (true, Some(value)) => drop(chunks.insert(name.to_owned(), value)),
+                (true, None) => drop(chunks.remove(name)),
+                (false, Some(value)) => {
+                    let manifest = SnapshotManifest::decode(value).context("a manifest")?;
+                    manifests.insert(name.to_owned(), manifest);
+                }
+                (false, None) => drop(manifests.remove(name)),
+            }
+        }
+    }
+    let whole = |(name, manifest): (String, SnapshotManifest)| {
+        let pieces = (0..manifest.chunks).map_while(|n| chunks.remove(&format!("{name}/{n}")));
+        let chunks = pieces.collect();
+        (name, Snapshot { manifest, chunks })
+    };
+    let mut found: Vec<_> = manifests.into_iter().map(whole).collect();
+    found.sort_by_key(|(_, snapshot)| snapshot.manifest.offset);
+    Ok(found)
 }
 
 const BASE: &str = "base-";

@@ -4,12 +4,9 @@
 //! keeps no snapshot and begins with the oldest report that the log has. Invariant: a report is done
 //! when every partition of the alerts has the incident that it caused.
 
-use crate::{judge::Judge, metrics::Metrics, staleness::At, tell::tell};
+use crate::{judge::Judge, metrics::Metrics, records, tell::tell};
 use anyhow::Context;
-use heliograph_contract::{
-    alert::{Alert, decode_report},
-    topic,
-};
+use heliograph_contract::{alert::Alert, topic};
 use heliograph_log::{
     Log, NewRecord, Record, TopicPartition,
     consumer::{ProcessorSide, Work},
@@ -89,12 +86,8 @@ impl Judging {
 }
 
 fn read(judge: &mut Judge, record: &Record) -> Option<Alert> {
-    let at = At { offset: record.offset, append_time: record.append_time };
-    match decode_report(&record.headers, record.value.as_ref()) {
-        Ok(report) => judge.read(at, report?),
-        Err(error) => {
-            tracing::error!(at = %record.at, offset = record.offset, %error, "no report: passed over");
-            None
-        }
-    }
+    records::read_report(judge, record).unwrap_or_else(|error| {
+        tracing::error!(at = %record.at, offset = record.offset, %error, "no report: passed over");
+        None
+    })
 }

@@ -15,10 +15,10 @@
 pub mod app;
 pub mod clock;
 pub mod door;
-mod generations;
+pub mod generations;
 pub mod grace;
 pub mod judge;
-mod judging;
+pub mod judging;
 pub mod metrics;
 mod pipeline;
 pub mod records;

@@ -1,13 +1,16 @@
-//! From a record of `heliograph.uploads` to what its partition makes of it. Pure.
+//! From records of the log to what a partition and the judge make of them. Pure.
 
-use crate::staleness::{At, Partition, Ticked};
+use crate::{
+    judge::Judge,
+    staleness::{At, Partition, Ticked},
+};
 use heliograph_contract::{
-    alert::Alert,
+    alert::{Alert, decode_report},
     event::{DecodeError, UploadsEvent, decode_uploads},
 };
 use heliograph_log::Record;
 
-/// Reads one record. Who is stale after a tick, [`Partition::judge`] says: it is to be called until
+/// Reads one record of `heliograph.uploads`. Who is stale after a tick, [`Partition::judge`] says: it is to be called until
 /// it is through.
 ///
 /// # Errors
@@ -37,4 +40,14 @@ pub fn read(
         }
     }
     Ok(Ticked::default())
+}
+
+/// Reads one record of `heliograph.cohorts`.
+///
+/// # Errors
+/// When the record cannot be understood; it is passed over.
+pub fn read_report(judge: &mut Judge, record: &Record) -> Result<Option<Alert>, DecodeError> {
+    let at = At { offset: record.offset, append_time: record.append_time };
+    let report = decode_report(&record.headers, record.value.as_ref())?;
+    Ok(report.and_then(|report| judge.read(at, report)))
 }

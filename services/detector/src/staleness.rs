@@ -73,6 +73,10 @@ impl Partition {
         Self { number, ..Self::default() }
     }
 
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     pub fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -4,6 +4,7 @@
 //! rolled up. Decoding, last-wins and bucket arithmetic are the audit's own; it shares none with
 //! the writer. It reads only, one partition of the log and one site of the store at a time.
 
+mod alerts;
 mod buckets;
 mod compare;
 mod decode;
@@ -14,12 +15,14 @@ mod rollups;
 mod settle;
 mod source;
 mod store;
+mod told;
 
 pub use report::Report;
 pub use source::{GrpcLog, LogSource};
 
 use crate::{
     access::Authorized,
+    remote_log::RemoteLog,
     simulate::{FleetSummary, duration},
 };
 use anyhow::Context;
@@ -32,6 +35,7 @@ use futures::TryStreamExt;
 use heliograph_contract::{topic, v1::admin_service_client::AdminServiceClient};
 use jiff::tz::TimeZone;
 use promises::Promises;
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
     io::Write,
@@ -45,7 +49,7 @@ use std::{
 /// Exit status 1 when they differ in anything.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  heliograph simulate --days 3 --summary s.json\n  \
-                        heliograph audit --against s.json")]
+                        heliograph audit --against s.json\n  heliograph audit --alerts")]
 pub struct AuditArgs {
     /// What senders got a 2xx for: a summary of `heliograph simulate`; may be repeated
     #[arg(long, value_name = "SUMMARY.json", num_args = 1..)]
@@ -56,6 +60,9 @@ pub struct AuditArgs {
     /// Do not wait for the writer
     #[arg(long, conflicts_with = "settle")]
     pub no_wait: bool,
+    /// Compare the alerts that were told with those that follow from the uploads, and nothing else
+    #[arg(long, conflicts_with = "against")]
+    pub alerts: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -70,16 +77,26 @@ pub async fn run(
     admin: AdminServiceClient<Authorized>,
     store: Client,
 ) -> anyhow::Result<ExitCode> {
+    let patience = if args.no_wait { Duration::ZERO } else { args.settle };
+    if args.alerts {
+        let report = alerts::audit(&GrpcLog(admin.clone()), &RemoteLog(admin), patience).await?;
+        return say(args.json, &report, alerts::Report::to_text, report.is_clean());
+    }
     let summaries: Vec<FleetSummary> =
         args.against.iter().map(|path| FleetSummary::read(path)).collect::<Result<_, _>>()?;
-    let patience = if args.no_wait { Duration::ZERO } else { args.settle };
     let report = audit(&GrpcLog(admin), &store, summaries, patience).await?;
-    let text = match args.json {
-        true => serde_json::to_string(&report)? + "\n",
-        false => report.to_text(),
-    };
+    say(args.json, &report, Report::to_text, report.is_clean())
+}
+
+fn say<R: Serialize>(
+    json: bool,
+    report: &R,
+    to_text: impl FnOnce(&R) -> String,
+    is_clean: bool,
+) -> anyhow::Result<ExitCode> {
+    let text = if json { serde_json::to_string(report)? + "\n" } else { to_text(report) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares the ledgers.
