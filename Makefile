@@ -1,7 +1,7 @@
 # Each target is one script or one cargo command; `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka lint fmt build sim torture torture-guards bench fuzz proto-breaking proto-accept deny-advisories clean-tools
+.PHONY: help run test test-kafka lint fmt build sim sim-planted torture torture-guards bench fuzz proto-breaking proto-accept deny-advisories clean-tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ build: ## compile the workspace
 sim: ## simulate the staleness detector: SEEDS (300) from FIRST (0); target/sim/report.json
 	@scripts/setup.sh build
 	cargo run -p heliograph-sim --locked -- --seeds $(or $(SEEDS),300) --first $(or $(FIRST),0)
+
+sim-planted: ## plant bugs in the detector, one after the other: SEEDS (1000) must find each
+	@scripts/setup.sh build
+	cargo run -p heliograph-sim --features planted --locked -- --plant all --seeds $(or $(SEEDS),1000)
 
 torture: ## kill -9 in the middle of uploads, KILLS times on each log; target/torture/report.json
 	@scripts/setup.sh test

@@ -30,6 +30,8 @@ mod log;
 mod logger;
 pub mod many;
 pub mod oracle;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod queue;
 pub mod report;
 pub mod scenario;
@@ -55,9 +57,9 @@ mod tests {
 
     #[test]
     fn no_fault_of_ours_is_reported_as_a_sites_and_no_silence_is_missed() {
-        let report = many::run(0..60, |_| {});
+        let report = many::run(0..300, |_| {});
         assert_eq!(report.failing_seeds, [0; 0], "{}", report.summary());
-        assert!(report.site_alerts > 60 && report.recoveries > 20, "{}", report.summary());
+        assert!(report.site_alerts > 300 && report.recoveries > 100, "{}", report.summary());
         assert!(report.control_false_site_alerts > 0, "{}", report.summary());
     }
 }

@@ -12,7 +12,7 @@ use heliograph_contract::{alert::Alert, event::Encoded};
 use std::fmt::Write;
 
 /// One seed, run and judged.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     pub seed: u64,
     pub simulated: Ms,
@@ -25,6 +25,8 @@ pub struct Outcome {
     pub encoded: Vec<Encoded>,
     /// A hash of every record of every partition.
     pub digest: u64,
+    /// What it ended with before its time, if it did: nothing else is known then.
+    pub panicked: Option<String>,
 }
 
 impl Outcome {
@@ -41,11 +43,28 @@ impl Outcome {
             told: run.alerts.told().to_vec(),
             encoded: run.alerts.encoded().cloned().collect(),
             digest: run.digest,
+            panicked: None,
         }
     }
 
+    pub fn panicked(seed: u64, message: String) -> Self {
+        Self { seed, panicked: Some(message), ..Self::default() }
+    }
+
     pub fn has_failed(&self) -> bool {
-        !self.wrong.is_empty() || self.repeats_wrong > 0
+        !self.wrong.is_empty() || self.repeats_wrong > 0 || self.panicked.is_some()
+    }
+
+    /// What was wrong, and the first of it.
+    pub fn verdict(&self) -> String {
+        if let Some(message) = &self.panicked {
+            return format!("panicked: {message}");
+        }
+        let first = self.wrong.first().map_or_else(String::new, |wrong| {
+            let Wrong { kind, site, at, why } = wrong;
+            format!("; first: {kind:?} at {} of {site}: {why}", clock(*at))
+        });
+        format!("{} verdicts and {} repeats wrong{first}", self.wrong.len(), self.repeats_wrong)
     }
 }
 
@@ -62,6 +81,7 @@ pub struct Report {
     pub recoveries_wrong: u64,
     pub repeats_wrong: u64,
     pub control_false_site_alerts: u64,
+    pub panicked: u64,
     pub failing_seeds: Vec<u64>,
 }
 
@@ -80,6 +100,7 @@ impl Report {
         self.recoveries_wrong += wrong(Kind::Recovery);
         self.repeats_wrong += outcome.repeats_wrong;
         self.control_false_site_alerts += outcome.control_false_alerts;
+        self.panicked += u64::from(outcome.panicked.is_some());
         if outcome.has_failed() {
             let at = self.failing_seeds.partition_point(|seed| *seed < outcome.seed);
             self.failing_seeds.insert(at, outcome.seed);
@@ -89,7 +110,7 @@ impl Report {
     pub fn summary(&self) -> String {
         format!(
             "{} seeds, {} simulated seconds: {} site alerts, {} false, {} missed, {} late; \
-             {} recoveries, {} wrong; {} repeats wrong; a plain timer: {} false",
+             {} recoveries, {} wrong; {} repeats wrong; {} panicked; a plain timer: {} false",
             self.seeds,
             self.simulated_seconds,
             self.site_alerts,
@@ -99,6 +120,7 @@ impl Report {
             self.recoveries,
             self.recoveries_wrong,
             self.repeats_wrong,
+            self.panicked,
             self.control_false_site_alerts,
         )
     }

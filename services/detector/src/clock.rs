@@ -11,19 +11,25 @@
 //! before, at most [`TICK_MAX`]. Between two ticks of a gateway its door was open when both are of
 //! one incarnation and close enough to each other, it refused less than 1 % of what it got, and its
 //! upload to itself went through; where it refuses again and again, the seconds between in which
-//! nobody happened to be refused are not open either. The door of the partition was open when those of all present
-//! gateways were; so time is settled only up to the tick of the gateway that was silent longest, a
-//! low watermark. One that vanishes without `leaving` holds it until it returns or is lost after
-//! [`LOST_AFTER`]: either way what it held back was closed. Closed times with less than
-//! [`STEADY_AFTER`] of open time in between are one where grace is concerned.
+//! nobody happened to be refused are not open either. The door of the partition was open when those
+//! of all present gateways were; so time is settled only up to the tick of the gateway that was
+//! silent longest, a low watermark. One that vanishes without `leaving` holds it until it returns or
+//! is lost after [`LOST_AFTER`]: either way what it held back was closed. Closed times with less
+//! than [`STEADY_AFTER`] of open time in between are one where grace is concerned.
 //!
 //! Invariant: open time never runs back, and never grows by more than the clock does. What it is
 //! not: it knows no sites, and reads no time but that of the records it is given.
 
-use crate::{grace::Graces, refusals::Refusals};
-use heliograph_contract::v1::{self, DoorTick};
+use crate::{
+    grace::Graces,
+    planted::{Bug, is_planted},
+    refusals::Refusals,
+};
+use heliograph_contract::v1::DoorTick;
 use heliograph_domain::Timestamp;
 use std::fmt;
+
+mod kept;
 
 /// A tick moves the clock by no more than this, in ms; a gateway that ticks less often is closed.
 pub const TICK_MAX: u64 = 3_000;
@@ -155,7 +161,8 @@ impl Clock {
         let since_last = self.last_append.map_or(0, |last| append.as_ms() - last.as_ms());
         self.last_append = Some(append);
         let before = self.at;
-        self.at += u64::try_from(since_last).unwrap_or(0).min(TICK_MAX);
+        let most = if is_planted(Bug::WallClock) { u64::MAX } else { TICK_MAX };
+        self.at += u64::try_from(since_last).unwrap_or(0).min(most);
         match self.gateways.iter().position(|g| g.instance == tick.instance) {
             Some(index) => self.ticked(index, since_last, tick, &mut changes),
             // A `leaving` whose acknowledgement failed is said twice.
@@ -169,7 +176,7 @@ impl Clock {
         }
         self.lose(&mut changes);
         let watermark = self.gateways.iter().map(|g| g.at).min().unwrap_or(self.at);
-        self.settle(watermark);
+        self.settle(if is_planted(Bug::WatermarkNewest) { self.at } else { watermark });
         changes
     }
 
@@ -206,7 +213,7 @@ impl Clock {
     ) {
         let Gateway { incarnation_ms, at: from, unseen, .. } = self.gateways[index];
         let counted = self.at - from;
-        let same = incarnation_ms == tick.incarnation_ms;
+        let same = incarnation_ms == tick.incarnation_ms || is_planted(Bug::IncarnationIgnored);
         // Its own measure where it gives one: a step of the log's clock is no silence of a gateway.
         let took = match tick.since_last_ms {
             Some(took) if same => took,
@@ -214,7 +221,7 @@ impl Clock {
         };
         if same {
             // Less than that is no time unseen: no two appends take the log equally long.
-            if took > TICK_MAX {
+            if took > TICK_MAX || is_planted(Bug::JitterUnseen) {
                 let seen = counted + (self.unseen - unseen);
                 self.gap(took.saturating_sub(seen));
             }
@@ -232,7 +239,7 @@ impl Clock {
             }
         };
         let why = closing(tick, same, took).or(why);
-        if why.is_some() {
+        if why.is_some() && !is_planted(Bug::ClosedCounts) {
             self.closed.push(Span { from, to: self.at });
         }
         let gateway = &mut self.gateways[index];
@@ -247,7 +254,7 @@ impl Clock {
         gateway.is_closed = why.is_some();
         (gateway.at, gateway.unseen) = (self.at, self.unseen);
         gateway.incarnation_ms = tick.incarnation_ms;
-        if tick.leaving {
+        if tick.leaving && !is_planted(Bug::LeavingVanishes) {
             let Gateway { instance, .. } = self.gateways.remove(index);
             changes.push(Change::Left { instance });
         }
@@ -255,7 +262,12 @@ impl Clock {
 
     fn lose(&mut self, changes: &mut Vec<Change>) {
         let at = self.at;
-        for gateway in self.gateways.extract_if(.., |g| at - g.at >= LOST_AFTER) {
+        let after = match () {
+            () if is_planted(Bug::NeverLost) => u64::MAX,
+            () if is_planted(Bug::LostAtOnce) => 2_000,
+            () => LOST_AFTER,
+        };
+        for gateway in self.gateways.extract_if(.., |g| at - g.at >= after) {
             self.closed.push(Span { from: gateway.at, to: at });
             changes.push(Change::Lost { instance: gateway.instance });
         }
@@ -298,7 +310,7 @@ impl Clock {
         self.flickered += shut;
         self.opened = self.open;
         if self.flickered > GRACE_AFTER {
-            self.graces.begin(self.open);
+            self.graces.begin(if is_planted(Bug::GraceByClock) { self.at } else { self.open });
         }
     }
 
@@ -316,74 +328,10 @@ fn closing(tick: &DoorTick, is_same_incarnation: bool, took_ms: u64) -> Option<C
         Some(Closing::Restarted)
     } else if took_ms > TICK_MAX {
         Some(Closing::Away { ms: took_ms })
-    } else if !tick.self_upload_ok {
+    } else if !tick.self_upload_ok && !is_planted(Bug::SelfUploadIgnored) {
         Some(Closing::SelfUpload)
     } else {
         None
-    }
-}
-
-impl From<&Clock> for v1::DetectorClock {
-    fn from(clock: &Clock) -> Self {
-        Self {
-            last_append_ms: clock.last_append.map(Timestamp::as_ms),
-            at: clock.at,
-            settled: clock.settled,
-            open: clock.open,
-            unseen: clock.unseen,
-            gateways: clock
-                .gateways
-                .iter()
-                .map(|g| v1::DetectorGateway {
-                    instance: g.instance.clone(),
-                    incarnation_ms: g.incarnation_ms,
-                    at: g.at,
-                    unseen: g.unseen,
-                    is_closed: g.is_closed,
-                    refusals: Some((&g.refusals).into()),
-                })
-                .collect(),
-            closed: clock
-                .closed
-                .iter()
-                .map(|s| v1::DetectorSpan { from: s.from, to: s.to })
-                .collect(),
-            gaps: clock.gaps.iter().map(|&(at, ms)| v1::DetectorGap { at, ms }).collect(),
-            shut: clock.shut,
-            flickered: clock.flickered,
-            opened: clock.opened,
-            grace_ends: clock.graces.ends().collect(),
-        }
-    }
-}
-
-impl From<v1::DetectorClock> for Clock {
-    fn from(clock: v1::DetectorClock) -> Self {
-        Self {
-            last_append: clock.last_append_ms.map(Timestamp::from_ms),
-            at: clock.at,
-            settled: clock.settled,
-            open: clock.open,
-            unseen: clock.unseen,
-            gateways: clock
-                .gateways
-                .into_iter()
-                .map(|g| Gateway {
-                    instance: g.instance,
-                    incarnation_ms: g.incarnation_ms,
-                    at: g.at,
-                    unseen: g.unseen,
-                    is_closed: g.is_closed,
-                    refusals: g.refusals.unwrap_or_default().into(),
-                })
-                .collect(),
-            closed: clock.closed.into_iter().map(|s| Span { from: s.from, to: s.to }).collect(),
-            gaps: clock.gaps.into_iter().map(|g| (g.at, g.ms)).collect(),
-            shut: clock.shut,
-            flickered: clock.flickered,
-            opened: clock.opened,
-            graces: clock.grace_ends.into_iter().collect(),
-        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod judge;
 pub mod judging;
 pub mod metrics;
 mod pipeline;
+pub mod planted;
 pub mod records;
 mod refusals;
 mod registry;

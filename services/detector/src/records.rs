@@ -10,8 +10,8 @@ use heliograph_contract::{
 };
 use heliograph_log::Record;
 
-/// Reads one record of `heliograph.uploads`. Who is stale after a tick, [`Partition::judge`] says: it is to be called until
-/// it is through.
+/// Reads one record of `heliograph.uploads`. Who is stale after a tick, [`Partition::judge`] says: it
+/// is to be called until it is through.
 ///
 /// # Errors
 /// When the record cannot be understood; it has been passed over.

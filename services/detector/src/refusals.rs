@@ -5,7 +5,10 @@
 //! one of the last [`SPAN`] to twice that, and one in a hundred of all that came in them, it goes on
 //! refusing. A single refusal closes one second and no more.
 
-use crate::clock::Closing;
+use crate::{
+    clock::Closing,
+    planted::{Bug, is_planted},
+};
 use heliograph_contract::v1::{DetectorCounts, DetectorRefusals, DoorTick};
 
 /// What of it got a gateway may refuse, as one in so many.
@@ -66,7 +69,9 @@ impl Refusals {
         self.now = self.now.plus(fresh);
         let all = self.now.plus(self.before);
         let Counts { refused, got, .. } = match fresh.is_too_much() {
+            _ if is_planted(Bug::RefusalsIgnored) => return None,
             true => fresh,
+            _ if is_planted(Bug::RefusalsBySecond) => return None,
             false if all.ticks > 1 && all.is_too_much() => all,
             false => return None,
         };

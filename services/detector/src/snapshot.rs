@@ -5,6 +5,7 @@
 
 use crate::{
     clock::Clock,
+    planted::{Bug, is_planted},
     sites::{Columns, Profile, Sites},
     staleness::{At, Partition},
 };
@@ -79,7 +80,7 @@ fn state(partition: &Partition) -> DetectorState {
     let (ids, id_ends) = sites.ids();
     DetectorState {
         partition: *number,
-        offset: *next,
+        offset: next + u64::from(is_planted(Bug::SnapshotTooFar)),
         clock: Some(clock.into()),
         door: Some(door.into()),
         retry_after_ms: *retry_after_ms,
@@ -87,7 +88,10 @@ fn state(partition: &Partition) -> DetectorState {
         site_id_ends: id_ends.to_vec(),
         since: sites.since.clone(),
         due: sites.due.clone(),
-        last_upload_s: sites.last_upload_s.clone(),
+        last_upload_s: match is_planted(Bug::SnapshotWithoutUploads) {
+            true => vec![0; sites.len()],
+            false => sites.last_upload_s.clone(),
+        },
         profile: sites.profile.clone(),
         version: sites.version.clone(),
         profiles: sites
@@ -101,6 +105,7 @@ fn state(partition: &Partition) -> DetectorState {
             .collect(),
         stale: stale
             .iter()
+            .filter(|_| !is_planted(Bug::SnapshotWithoutStale))
             .map(|(site, at)| DetectorStale {
                 site: *site,
                 offset: at.offset,

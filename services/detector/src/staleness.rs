@@ -12,6 +12,7 @@
 use crate::{
     clock::{Change, Clock},
     door::Door,
+    planted::{Bug, is_planted},
     sites::{NEVER, Profile, Row, Site, Sites, UNIT_MS, UNWATCHED, Units},
 };
 use heliograph_contract::{
@@ -146,20 +147,25 @@ impl Partition {
         }
         let row = self.sites.row(said.site_id.as_bytes(), now);
         let mut site = self.sites.get(row);
-        if known.is_some() && said.version <= site.version {
+        let is_old = said.version <= site.version && !is_planted(Bug::OlderRegistryWins);
+        if known.is_some() && is_old {
             return None;
         }
         let tenant = self.sites.profile_of(&site).map(|p| p.tenant.clone());
         let is_another = tenant.is_some_and(|tenant| *tenant != *said.tenant_id);
-        let over = if said.removed || is_another { self.recover(row, at, true) } else { None };
-        if said.removed || is_another {
+        let is_over = said.removed || is_another;
+        let over = match is_over && !is_planted(Bug::RemovalUntold) {
+            true => self.recover(row, at, true),
+            false => None,
+        };
+        if is_over && !is_planted(Bug::RemovalForgotten) {
             (site.since, site.last_upload_s) = (now, 0);
         }
         if !site.is_watched() && site.last_upload_s == 0 {
             site.since = now;
         }
         site.version = said.version;
-        site.profile = match said.removed {
+        site.profile = match said.removed && !is_planted(Bug::RemovedWatched) {
             true => UNWATCHED,
             false => self.sites.intern(Profile {
                 tenant: said.tenant_id.as_str().into(),
@@ -233,12 +239,13 @@ impl Partition {
         let mut site = self.sites.get(row);
         let silence = self.silence_of(row)?;
         let Silence { last_upload, silent_ms, grace_ms, limit_ms, .. } = silence;
-        if silent_ms < limit_ms {
-            site.due = units_up(self.clock.open_ms() + (limit_ms - silent_ms));
+        if silent_ms < limit_ms && !is_planted(Bug::DueIsStale) {
+            let again = units_up(self.clock.open_ms() + (limit_ms - silent_ms));
+            site.due = if is_planted(Bug::DueOnce) { NEVER } else { again };
             self.sites.set(row, site);
             return None;
         }
-        site.due = NEVER;
+        site.due = if is_planted(Bug::ToldAgain) { site.due } else { NEVER };
         let alert = Alert::WentStale(SiteWentStale {
             site_id: self.name(row),
             tenant_id: silence.tenant,
@@ -266,12 +273,19 @@ impl Partition {
 
     fn recover(&mut self, row: Row, at: At, removed: bool) -> Option<Alert> {
         let stale_since = self.stale.remove(&row)?;
+        if is_planted(Bug::RecoveryForgotten) {
+            self.stale.insert(row, stale_since);
+        }
         let site_id = self.name(row);
         let profile = self.sites.profile_of(&self.sites.get(row))?;
         let stale_id = SiteWentStale {
             site_id: site_id.clone(),
             partition: self.number,
-            offset: stale_since.offset,
+            offset: if is_planted(Bug::RecoveryNamesItself) {
+                at.offset
+            } else {
+                stale_since.offset
+            },
             ..SiteWentStale::default()
         };
         Some(Alert::Recovered(SiteRecovered {
@@ -294,6 +308,7 @@ impl Partition {
     /// When the site's silence has to be looked at: it may have had grace meanwhile.
     fn due(&self, site: &Site) -> Units {
         match self.sites.profile_of(site) {
+            Some(_) if is_planted(Bug::NeverHeardIgnored) && site.last_upload_s == 0 => NEVER,
             Some(profile) => {
                 site.since.saturating_add(units(u64::from(profile.stale_after_s) * 1_000))
             }
