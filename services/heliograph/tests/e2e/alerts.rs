@@ -1,24 +1,18 @@
 //! Sites that fall silent, in processes: who stops is told, once, and nobody else; what our own door
 //! does not hear is nobody's silence.
 
+pub mod loggers;
+
 use crate::support::{Installation, OnLog, Setup, data_dir, on_either_log, ports_in_a_row};
 use anyhow::{Context, ensure};
-use futures::{StreamExt, stream};
 use heliograph_contract::v1::{
     SubscribeAlertsRequest,
     alert::Alert::{self, IncidentClosed, IncidentOpened, SiteRecovered, SiteWentStale},
 };
-use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use loggers::Loggers;
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{sleep, timeout};
 
 on_either_log!(who_stops_is_told_and_nobody_else,);
 
@@ -31,67 +25,6 @@ const LIMIT_S: u64 = 45;
 const OUTAGE: Duration = Duration::from_secs(LIMIT_S + 10);
 /// Until something that comes has come.
 const WAIT_MAX: Duration = Duration::from_secs(300);
-
-/// Loggers that upload for as long as they are not stopped, and keep trying while nobody answers.
-#[derive(Clone)]
-struct Loggers {
-    url: String,
-    tokens: Arc<BTreeMap<String, String>>,
-    stopped: Arc<Mutex<BTreeSet<String>>>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Loggers {
-    fn register(up: &Installation) -> anyhow::Result<Self> {
-        let rows = (0..SITES).map(|n| format!("s{n:03},t1,UTC,{INTERVAL_S},{LIMIT_S}\n"));
-        let (file, tokens) = (up.data_dir.join("sites.csv"), up.data_dir.join("tokens.json"));
-        let header = "id,tenant,zone,upload_interval_s,stale_after_s\n";
-        fs::write(&file, header.to_owned() + &rows.collect::<String>())?;
-        let (file, tokens) = (file.display().to_string(), tokens.display().to_string());
-        let output = up.command(&["site", "import", &file, "--tokens", &tokens])?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(Self {
-            url: format!("{}/v1/uploads", up.gateway),
-            tokens: Arc::new(serde_json::from_str(&fs::read_to_string(tokens)?)?),
-            stopped: Arc::default(),
-            ended: Arc::default(),
-        })
-    }
-
-    async fn run(self) -> anyhow::Result<()> {
-        let client = reqwest::Client::new();
-        let mut due = interval(Duration::from_secs(INTERVAL_S));
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.ended.load(Relaxed) {
-            due.tick().await;
-            let stopped = self.stopped().clone();
-            let mut uploads = Vec::new();
-            for (site, token) in self.tokens.iter().filter(|(site, _)| !stopped.contains(*site)) {
-                let reading = json!({ "device": "inv1", "metric": "ac_power", "value": 1.0,
-                                      "ts": jiff::Timestamp::now().to_string() });
-                let body = json!({ "site": site, "readings": [reading] });
-                let request = client.post(&self.url).bearer_auth(token).json(&body);
-                let sent = request.timeout(Duration::from_secs(5)).send();
-                // What is refused, or not answered, is sent again with the next.
-                uploads.push(async move { drop(sent.await) });
-            }
-            stream::iter(uploads).buffer_unordered(64).collect::<Vec<()>>().await;
-        }
-        Ok(())
-    }
-
-    fn stopped(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stop(&self, sites: &[&str]) {
-        self.stopped().extend(sites.iter().map(|site| (*site).to_owned()));
-    }
-
-    fn resume(&self, sites: &[&str]) {
-        self.stopped().retain(|site| !sites.contains(&&**site));
-    }
-}
 
 /// Somebody who wants every alert, once: goes on where it was, and knows an alert by its id.
 #[derive(Default)]
@@ -186,7 +119,7 @@ async fn who_stops_is_told_and_nobody_else(on: OnLog) -> anyhow::Result<()> {
         .env("HELIOGRAPH_GATEWAY__RETRY_AFTER_MAX", "1s")
         .env("HELIOGRAPH_DETECTOR__SNAPSHOT_INTERVAL", "2s")
         .start()?;
-    let loggers = Loggers::register(&up)?;
+    let loggers = Loggers::register(&up, SITES, INTERVAL_S, LIMIT_S)?;
     let uploading = tokio::spawn(loggers.clone().run());
     let dead = ["s003", "s141", "s499"];
 
@@ -241,7 +174,7 @@ async fn who_stops_is_told_and_nobody_else(on: OnLog) -> anyhow::Result<()> {
     let all = lines(&up, &["alerts", "--history", "--json"])?;
     let of_sites = all.iter().filter(|alert| !alert["site"].is_null()).count();
     ensure!(of_sites == 2 * dead.len() + 1, "{all:?}");
-    loggers.ended.store(true, Relaxed);
+    loggers.end();
     uploading.await??;
     up.stop()
 }

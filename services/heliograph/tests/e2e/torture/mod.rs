@@ -8,6 +8,7 @@
 //! - between insert and offset commit: ClickHouse holds rows of an offset that was not committed;
 //! - a rebalance: a writer had just come or gone.
 
+mod detector;
 mod kafka;
 mod local;
 
