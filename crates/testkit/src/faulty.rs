@@ -1,4 +1,4 @@
-//! A log in memory whose appends can be made to fail or hang.
+//! A log in memory whose appends can be made to fail or hang, and whose ends to be unknown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,7 +8,10 @@ use heliograph_log::{
     TopicPartition, memory::MemoryLog, topics,
 };
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::sync::watch;
@@ -33,6 +36,8 @@ pub struct FaultyLog {
     choose: Mutex<Choose>,
     /// How many appends hang.
     pub hanging: watch::Sender<usize>,
+    /// So many more questions about ends fail.
+    pub unread: AtomicU32,
     released: watch::Sender<bool>,
 }
 
@@ -43,6 +48,7 @@ impl FaultyLog {
             inner: MemoryLog::new(),
             choose: Mutex::new(Box::new(|_| Fault::None)),
             hanging: watch::Sender::new(0),
+            unread: AtomicU32::new(0),
             released: watch::Sender::new(false),
         })
     }
@@ -61,6 +67,10 @@ impl FaultyLog {
     }
 }
 
+fn away() -> LogError {
+    LogError::Unavailable("the test says so".into())
+}
+
 #[async_trait]
 impl LogRead for FaultyLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
@@ -68,6 +78,9 @@ impl LogRead for FaultyLog {
     }
 
     async fn offsets(&self, tp: &TopicPartition) -> Result<OffsetRange, LogError> {
+        if self.unread.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok() {
+            return Err(away());
+        }
         self.inner.offsets(tp).await
     }
 
@@ -98,7 +111,6 @@ impl Log for FaultyLog {
 
     async fn append(&self, record: NewRecord) -> Result<Appended, LogError> {
         let fault = (self.choose.lock().unwrap())(&record);
-        let away = || LogError::Unavailable("the test says so".into());
         match fault {
             Fault::None => self.inner.append(record).await,
             Fault::Fail => Err(away()),

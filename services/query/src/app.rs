@@ -2,6 +2,7 @@
 
 use crate::{
     admin::Admin,
+    alert_book::AlertBook,
     config::QueryConfig,
     edge,
     edge::Edge,
@@ -35,8 +36,9 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// The largest question about health or reflection, which anybody may ask: names.
 const ASIDE_BYTES_MAX: usize = 4 * 1024;
 
-/// To follow the registry means to wait for answers of the log, each for 2 minutes at most.
-const REGISTRY_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// To follow the registry or the alerts means to wait for answers of the log, each for 2 minutes at
+/// most.
+const FOLLOWER_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// The query service, listening but not yet answering.
 pub struct App {
@@ -50,15 +52,16 @@ pub struct App {
     /// Cancelled when the service begins to leave: log streams end.
     leaving: Shutdown,
     registry: Projection,
-    /// Ends the registry's follower when the last call has ended.
+    alerts: AlertBook,
+    /// Ends the followers of registry and alerts when the last call has ended.
     _following: DropGuard,
 }
 
 impl App {
-    /// Binds the port and reads the registry to its end.
+    /// Binds the port and reads the registry and the alerts to their ends.
     ///
     /// # Errors
-    /// When the configuration makes no sense, the port is taken, or the registry cannot be read.
+    /// When the configuration makes no sense, the port is taken, or the log cannot be read.
     pub async fn build(
         config: QueryConfig,
         store: StoreConfig,
@@ -70,14 +73,18 @@ impl App {
         let listener = http::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         let following = Shutdown::new();
-        let heartbeat = health.liveness.register("query registry", REGISTRY_SILENCE_MAX);
+        let heartbeat = health.liveness.register("query registry", FOLLOWER_SILENCE_MAX);
         let turn = Turn::tell(move || heartbeat.beat());
         let registry = Projection::load_watched(log.clone(), following.clone(), turn).await?;
+        let heartbeat = health.liveness.register("query alerts", FOLLOWER_SILENCE_MAX);
+        let turn = Turn::tell(move || heartbeat.beat());
+        let alerts = AlertBook::load(log.clone(), following.clone(), turn).await?;
         let leaving = Shutdown::new();
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let viewer = Viewer {
             reader: Reader::connect(&store, &config, metrics.clone()),
             registry: registry.clone(),
+            alerts: alerts.clone(),
             config: config.clone(),
             log: log.clone(),
             leaving: leaving.clone(),
@@ -127,6 +134,7 @@ impl App {
             config,
             leaving,
             registry,
+            alerts,
             _following,
         })
     }
@@ -144,7 +152,8 @@ impl App {
     /// Serves until `shutdown`, then lets open calls finish within the drain time.
     ///
     /// # Errors
-    /// When the registry is no longer followed: a bug. Calls tell their callers what fails.
+    /// When the registry or the alerts are no longer followed: a bug. Calls tell their callers what
+    /// fails.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         report(&self.reporter, true).await;
         self.health.readiness.ready();
@@ -160,6 +169,7 @@ impl App {
         tokio::select! {
             _ = async { tokio::join!(leave, serve) } => Ok(()),
             () = self.registry.stopped() => bail!("the registry is no longer followed"),
+            () = self.alerts.stopped() => bail!("the alerts are no longer followed"),
         }
     }
 }

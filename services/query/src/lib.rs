@@ -4,16 +4,19 @@
 //! ```text
 //! call ─▶ edge (token, place, deadline) ─▶ viewer ─▶ request ─▶ readings / site ─▶ sql ─▶ ClickHouse
 //!                                       ├▶ alerts ─▶ the alerts' topic
+//!                                       ├▶ silence ─▶ alert_book, which follows the alerts' topic
 //!                                       └▶ admin ─▶ registry topic, read back ─▶ answer
 //! ```
 //!
 //! Guarantees: a viewer learns nothing of another tenant's sites, not even that they exist; a call
 //! takes one of a fixed number of places or is refused at once; no answer is made from a rollup that
 //! is behind readings which a viewer could already see (`readings`). What it is not: it decides
-//! nothing and keeps nothing; what it says stands in ClickHouse and on the log.
+//! nothing, and keeps nothing that it could not read again; what it says stands in ClickHouse and on
+//! the log.
 
 mod access;
 mod admin;
+mod alert_book;
 mod alerts;
 mod app;
 mod completeness;
@@ -29,6 +32,7 @@ mod readings;
 mod replay;
 mod request;
 mod shares;
+mod silence;
 mod site;
 mod sql;
 mod store;

@@ -1,22 +1,42 @@
-//! `GetSite`: a site's newest reading, its newest arrival, and how complete its data are.
+//! `GetSite`: a site's newest reading, its newest arrival, how complete its data are, and whether it
+//! is silent.
 
 use crate::{
+    access::Principal,
+    alert_book::State,
     completeness::{Periods, Present, completeness},
     deadline::Deadline,
     error::internal,
     sql,
     store::Reader,
 };
-use heliograph_contract::v1;
-use heliograph_domain::{Timestamp, registry::Site, rollup::BUCKET_15M_MS};
+use heliograph_contract::{error::ErrorClass, v1};
+use heliograph_domain::{
+    Timestamp,
+    registry::{Registry, Site},
+    rollup::BUCKET_15M_MS,
+};
 use jiff::tz::TimeZone;
 use tonic::Status;
 
 /// No reading is later: 2106, where ClickHouse's `DateTime` ends.
 const END: Timestamp = Timestamp::from_secs(u32::MAX as i64);
 
-/// What viewers see of a site's registry entry.
-pub fn summary(site: &Site) -> v1::SiteSummary {
+/// The site of this id, if the caller may know of it.
+///
+/// # Errors
+/// NOT_FOUND; another tenant's is answered as an unknown one is.
+pub fn find<'r>(registry: &'r Registry, caller: &Principal, id: &str) -> Result<&'r Site, Status> {
+    let unknown = || ErrorClass::NotFound.status(format!("there is no site {id:?}"));
+    registry.site(id).filter(|site| caller.sees(site)).ok_or_else(unknown)
+}
+
+/// What viewers see of a site's registry entry, and whether it is silent.
+pub fn summary(site: &Site, state: &State) -> v1::SiteSummary {
+    let (state, state_since_ms) = match state {
+        State::Fresh(since_ms) => (v1::SiteState::Fresh, *since_ms),
+        State::Stale(alert) => (v1::SiteState::Stale, Some(alert.decided_at_ms)),
+    };
     v1::SiteSummary {
         site_id: site.id.to_string(),
         tenant_id: site.tenant.to_string(),
@@ -26,6 +46,8 @@ pub fn summary(site: &Site) -> v1::SiteSummary {
         reading_interval_s: site.reading_interval_s,
         rated_power_w: site.rated_power_w,
         stale_after_s: site.stale_limit_s(),
+        state: state.into(),
+        state_since_ms,
     }
 }
 
@@ -35,6 +57,7 @@ pub async fn get(
     deadline: Deadline,
     site: &Site,
     zone: &TimeZone,
+    state: State,
     now: Timestamp,
 ) -> Result<v1::GetSiteResponse, Status> {
     let id = site.id.as_str();
@@ -55,12 +78,21 @@ pub async fn get(
     let present: Vec<Present> = reader.rows(present, deadline).await?;
     let remembered = reader.rows(sql::series_since(id, periods.remembered_from), deadline).await?;
     let (today, last_24h) = completeness(&periods, site.reading_interval_s, present, remembered);
+    let mut summary = summary(site, &state);
+    if state == State::Fresh(None) && last_received_at_ms.is_none() {
+        summary.state = v1::SiteState::New.into();
+    }
+    let went_stale = match state {
+        State::Fresh(_) => None,
+        State::Stale(alert) => Some(alert),
+    };
     Ok(v1::GetSiteResponse {
-        site: Some(summary(site)),
+        site: Some(summary),
         last_reading,
         last_received_at_ms,
         today,
         last_24h,
+        went_stale,
     })
 }
 

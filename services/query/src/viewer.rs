@@ -2,6 +2,7 @@
 
 use crate::{
     access::Principal,
+    alert_book::AlertBook,
     alerts,
     config::QueryConfig,
     deadline::Deadline,
@@ -9,12 +10,12 @@ use crate::{
     error::{internal, violation},
     page,
     readings::Readings,
-    request, site,
+    request, silence, site,
     store::Reader,
 };
 use futures::stream::BoxStream;
 use heliograph_contract::{
-    error::{ErrorClass, invalid_argument},
+    error::invalid_argument,
     v1::{self, query_service_server::QueryService},
 };
 use heliograph_domain::{SiteId, Timestamp, Violation, registry::Site, rollup::zone};
@@ -30,20 +31,17 @@ use tonic::{Request, Response, Status};
 pub struct Viewer {
     pub reader: Reader,
     pub registry: Projection,
+    pub alerts: AlertBook,
     pub config: QueryConfig,
     pub log: Arc<dyn Log>,
     pub leaving: Shutdown,
 }
 
 impl Viewer {
-    /// The site of this id, if the caller may know of it. Another tenant's is answered as an
-    /// unknown one is.
+    /// The site of this id, if the caller may know of it, and its zone.
     fn site(&self, caller: &Principal, id: &str) -> Result<(Site, TimeZone), Status> {
         let registry = self.registry.current();
-        let site = registry
-            .site(id)
-            .filter(|site| caller.sees(site))
-            .ok_or_else(|| ErrorClass::NotFound.status(format!("there is no site {id:?}")))?;
+        let site = site::find(&registry, caller, id)?;
         let zone = zone(&site.zone).map_err(|v| internal("a site has no zone", v))?;
         Ok((site.clone(), zone))
     }
@@ -59,12 +57,12 @@ impl QueryService for Viewer {
         let v1::ListSitesRequest { page_size, page_token } = request.into_inner();
         let size = page::size(page_size)?;
         page::check_token(&page_token, |token| SiteId::parse(token).is_ok())?;
-        let registry = self.registry.current();
+        let (registry, book) = (self.registry.current(), self.alerts.read());
         let sites = registry
             .sites()
             .into_iter()
             .filter(|site| caller.sees(site) && site.id.as_str() > page_token.as_str())
-            .map(site::summary);
+            .map(|site| site::summary(site, &book.state(site.id.as_str(), site.tenant.as_str())));
         let (sites, next_page_token) = page::cut(sites, size, |site| &site.site_id);
         Ok(Response::new(v1::ListSitesResponse { sites, next_page_token }))
     }
@@ -77,7 +75,8 @@ impl QueryService for Viewer {
         let id = request.into_inner().site_id;
         SiteId::parse(&id).map_err(|v| violation(Violation { field: "site_id".into(), ..v }))?;
         let (site, zone) = self.site(&caller, &id)?;
-        site::get(&self.reader, deadline, &site, &zone, now()).await.map(Response::new)
+        let state = self.alerts.read().state(&id, site.tenant.as_str());
+        site::get(&self.reader, deadline, &site, &zone, state, now()).await.map(Response::new)
     }
 
     async fn query_readings(
@@ -110,6 +109,33 @@ impl QueryService for Viewer {
         };
         let subscription = alerts::Subscription::begin(parts, request.get_ref()).await?;
         Ok(Response::new(Box::pin(subscription.into_stream())))
+    }
+
+    async fn list_alerts(
+        &self,
+        request: Request<v1::ListAlertsRequest>,
+    ) -> Result<Response<v1::ListAlertsResponse>, Status> {
+        let (caller, _) = call(&request)?;
+        let (registry, book) = (self.registry.current(), self.alerts.read());
+        silence::alerts(&book, &registry, &caller, request.get_ref()).map(Response::new)
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
+        silence::incidents(&self.alerts.read(), request.get_ref()).map(Response::new)
+    }
+
+    async fn get_platform_status(
+        &self,
+        request: Request<v1::GetPlatformStatusRequest>,
+    ) -> Result<Response<v1::GetPlatformStatusResponse>, Status> {
+        let (caller, _) = call(&request)?;
+        // Before the book: what it says is no older than that.
+        let known_up_to = self.alerts.known_up_to();
+        let (registry, book) = (self.registry.current(), self.alerts.read());
+        Ok(Response::new(silence::status(&book, known_up_to, &registry, &caller)))
     }
 }
 

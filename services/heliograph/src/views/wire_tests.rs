@@ -101,6 +101,49 @@ impl QueryService for Fake {
         };
         Ok(Response::new(stream::iter(answers).boxed()))
     }
+
+    async fn list_alerts(
+        &self,
+        request: Request<v1::ListAlertsRequest>,
+    ) -> Result<Response<v1::ListAlertsResponse>, Status> {
+        authorized(&request)?;
+        let alerts = two_alerts().into_iter().rev().collect();
+        Ok(Response::new(v1::ListAlertsResponse { alerts, ..Default::default() }))
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
+        authorized(&request)?;
+        let incidents = vec![incident()];
+        Ok(Response::new(v1::ListIncidentsResponse { incidents, ..Default::default() }))
+    }
+
+    async fn get_platform_status(
+        &self,
+        request: Request<v1::GetPlatformStatusRequest>,
+    ) -> Result<Response<v1::GetPlatformStatusResponse>, Status> {
+        authorized(&request)?;
+        Ok(Response::new(v1::GetPlatformStatusResponse {
+            incident: Some(incident()),
+            stale_sites: 1,
+            known_up_to_ms: NOW.as_ms(),
+        }))
+    }
+}
+
+/// One that opened a minute ago.
+fn incident() -> v1::Incident {
+    let why = v1::DoorWhy::GatewayRefused.into();
+    v1::Incident {
+        id: "3".into(),
+        cause: v1::IncidentCause::Ours.into(),
+        since_ms: NOW.as_ms() - 70_000,
+        opened_at_ms: NOW.as_ms() - 60_000,
+        closed_at_ms: None,
+        reasons: vec![v1::DoorReason { instance: "gateway-0".into(), why }],
+    }
 }
 
 fn two_alerts() -> [v1::Alert; 2] {

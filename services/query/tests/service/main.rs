@@ -13,5 +13,6 @@ mod matrix;
 mod model;
 mod readings;
 mod registry;
+mod silence;
 mod site;
 mod support;
