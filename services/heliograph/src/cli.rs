@@ -6,7 +6,7 @@ use crate::{
     completions, config, dead_letters, doctor, explain, help, lag, metrics, migrate, rebuild,
     simulate::{self, SimulateArgs},
     site, store, tenant, token, up, upload,
-    views::{Style, alerts, readings, sites, terminal},
+    views::{Style, alerts, readings, sites, status, terminal},
 };
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -49,13 +49,15 @@ enum Command {
     Upload(upload::UploadArgs),
     Metrics(metrics::MetricsArgs),
     Simulate(SimulateArgs),
-    /// List the sites: last reading, last arrival, completeness
+    /// List the sites: last reading, last arrival, state, completeness
     Sites(WithAccess<SitesArgs>),
     /// Show readings of one site as charts, tables or JSON
     ///
     /// A terminal gets charts of the most telling series, anything else a table a series. Times are
     /// the site's own. What was not measured stays empty: no line crosses a gap.
     Readings(WithAccess<ReadingsArgs>),
+    /// Say whether an incident is open, how many sites are stale, and what happened of late
+    Status(WithAccess<status::StatusArgs>),
     /// List the sites that have fallen silent, and say why
     ///
     /// A site is stale when it did not upload for longer than its limit while our own front door was
@@ -188,6 +190,12 @@ impl Cli {
                 let access = Access::open(&access).await?;
                 let (options, mut out) = (args.options(terminal::of_stdout()), std::io::stdout());
                 let outcome = readings::show(&mut access.query(), &options, now(), &mut out).await;
+                finish(access, outcome).await
+            }
+            Command::Status(WithAccess { args, access }) => {
+                let access = Access::open(&access).await?;
+                let mut out = std::io::stdout();
+                let outcome = status::show(&access.query(), now(), args.json, &mut out).await;
                 finish(access, outcome).await
             }
             Command::Alerts(WithAccess { args, access }) => {

@@ -12,13 +12,11 @@ use std::fmt::Write;
 /// Wider help is harder to read, however wide the terminal.
 const COLUMNS_MAX: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Run it", &["up", "config", "doctor"]),
     ("Sites, and who may do what", &["site", "tenant", "token"]),
-    (
-        "Data in, data out",
-        &["upload", "metrics", "sites", "readings", "alerts", "explain", "dead-letters"],
-    ),
+    ("Data in, data out", &["upload", "metrics", "sites", "readings", "dead-letters"]),
+    ("Who is silent, and whose fault it is", &["status", "alerts", "explain"]),
     ("Try and check", &["simulate", "audit", "lag"]),
     ("Run it as separate services, and repair", &["migrate", "store", "rebuild"]),
 ];

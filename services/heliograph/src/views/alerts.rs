@@ -182,7 +182,7 @@ fn why(a: &SiteWentStale) -> String {
     words
 }
 
-fn line(alert: &v1::Alert) -> String {
+pub(super) fn line(alert: &v1::Alert) -> String {
     let at = |ms| Timestamp::from_ms(ms);
     match &alert.alert {
         Some(WentStale(a)) => {
@@ -210,7 +210,7 @@ fn line(alert: &v1::Alert) -> String {
 }
 
 /// Why a door was closed, in words.
-fn reason(reason: &DoorReason) -> String {
+pub(super) fn reason(reason: &DoorReason) -> String {
     let why = match reason.why() {
         DoorWhy::GatewayRestarted => "started anew without having left",
         DoorWhy::GatewayAway => "did not tick",
@@ -223,7 +223,7 @@ fn reason(reason: &DoorReason) -> String {
     format!("{} {why}", reason.instance)
 }
 
-fn object(alert: &v1::Alert) -> serde_json::Value {
+pub(super) fn object(alert: &v1::Alert) -> serde_json::Value {
     let time = |ms: i64| Timestamp::from_ms(ms).to_string();
     let of = |kind: &str, site: &str, tenant: &str, at: i64, rest: serde_json::Value| {
         let mut all = serde_json::json!({

@@ -11,6 +11,7 @@ mod panel;
 pub mod readings;
 mod scale;
 pub mod sites;
+pub mod status;
 pub mod terminal;
 mod unknown;
 

@@ -38,6 +38,7 @@ pub async fn show(
         "rated",
         "last reading",
         "last arrival",
+        "state",
         "last 24 h",
     ]);
     while let Some(response) = sites.try_next().await? {
@@ -80,15 +81,30 @@ fn row(response: &v1::GetSiteResponse, now: Timestamp) -> Vec<String> {
         _ => String::new(),
     };
     vec![
-        site.site_id,
-        site.name,
-        site.tenant_id,
-        site.zone,
+        site.site_id.clone(),
+        site.name.clone(),
+        site.tenant_id.clone(),
+        site.zone.clone(),
         rated,
         ago(last_ts_ms(response)),
         ago(response.last_received_at_ms),
+        state(&site, now),
         share(&response.last_24h).map(|s| format!("{} %", number(s * 100.0))).unwrap_or_default(),
     ]
+}
+
+/// Blank where the service does not say.
+fn state(site: &v1::SiteSummary, now: Timestamp) -> String {
+    let since = site.state_since_ms.map(|ms| age(now, Timestamp::from_ms(ms)));
+    match (site.state(), since) {
+        (v1::SiteState::Unspecified, _) => String::new(),
+        (v1::SiteState::Stale, Some(since)) => format!("stale, since {since}"),
+        (state, _) => state_name(state),
+    }
+}
+
+fn state_name(state: v1::SiteState) -> String {
+    state.as_str_name().trim_start_matches("SITE_STATE_").to_lowercase()
 }
 
 fn last_ts_ms(response: &v1::GetSiteResponse) -> Option<i64> {
@@ -128,6 +144,8 @@ fn object(response: &v1::GetSiteResponse) -> serde_json::Value {
         "rated_power_w": site.rated_power_w,
         "last_reading": last_reading,
         "last_received_at": response.last_received_at_ms.map(time),
+        "state": state_name(site.state()),
+        "state_since": site.state_since_ms.map(time),
         "today": series(&response.today),
         "last_24h": series(&response.last_24h),
     })
@@ -143,11 +161,21 @@ mod tests {
         let site =
             v1::SiteSummary { site_id: "s1".into(), zone: "UTC".into(), ..Default::default() };
         let mut response = v1::GetSiteResponse { site: Some(site), ..Default::default() };
-        assert_eq!(row(&response, now), ["s1", "", "", "UTC", "", "", "", ""]);
+        assert_eq!(row(&response, now), ["s1", "", "", "UTC", "", "", "", "", ""]);
         response.last_received_at_ms = Some(now.as_ms() - 60_000);
         let series = |present| v1::Completeness { present, expected: 100, ..Default::default() };
         response.last_24h = vec![series(99), series(0)];
-        assert_eq!(row(&response, now)[5..], ["", "60 s ago", "49.5 %"]);
+        assert_eq!(row(&response, now)[5..], ["", "60 s ago", "", "49.5 %"]);
+        for (state, words) in [
+            (v1::SiteState::New, "new"),
+            (v1::SiteState::Fresh, "fresh"),
+            (v1::SiteState::Stale, "stale, since 3 min ago"),
+        ] {
+            let site = response.site.get_or_insert_default();
+            site.set_state(state);
+            site.state_since_ms = Some(now.as_ms() - 180_000);
+            assert_eq!(row(&response, now)[7], words);
+        }
         assert_eq!(object(&response)["last_reading"], serde_json::Value::Null);
     }
 }

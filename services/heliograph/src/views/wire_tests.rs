@@ -1,6 +1,6 @@
 //! The views over the wire, from a service that answers what the test says.
 
-use super::{Client, alerts, readings, sites};
+use super::{Client, alerts, readings, sites, status};
 use crate::access::{Access, AccessArgs};
 use futures::{
     StreamExt,
@@ -250,4 +250,34 @@ async fn who_follows_alerts_comes_back_with_its_token_and_says_nothing_twice() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("roof-7 (acme) is stale: no upload for 5 min"), "{text}");
     assert!(lines[1].contains("roof-7 (acme) is back"), "{text}");
+}
+
+#[tokio::test]
+async fn the_status_tells_of_the_incident_the_stale_sites_and_what_happened() {
+    let (client, _guard) = client(&Fake::default(), "secret").await;
+    let mut out = Vec::new();
+    status::show(&client, NOW, false, &mut out).await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "an incident of ours since 2025-12-31T23:58:50.000Z: gateway-0 refused uploads; \
+             no site falls silent meanwhile",
+            "1 site is stale",
+            "all that was told up to 0 s ago is taken into account",
+        ]
+    );
+    assert!(lines[5].contains("roof-7 (acme) is back"), "{text}");
+    assert!(lines[6].contains("roof-7 (acme) is stale"), "{text}");
+
+    let mut out = Vec::new();
+    status::show(&client, NOW, true, &mut out).await.unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(object["incident"]["cause"], "ours");
+    assert_eq!(object["incident"]["closed_at"], serde_json::Value::Null);
+    assert_eq!(
+        (&object["stale_sites"], &object["alerts"][1]["kind"]),
+        (&1.into(), &"site_went_stale".into())
+    );
 }
